@@ -12,13 +12,18 @@ rate decays.
 
 import argparse
 import logging
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2Model
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from core.recipes import speech_data
+from core.checkpoints.save import save_checkpoint
+from core.recipes import speech_data, speech_evaluation
+from core.recipes.wav2vec2_small_card import CARD
 from core.training import corpus as corpora
 from core.training import distill, loop
 from core.training.teachers import WhisperTeacher, load_whisper_teacher
@@ -35,7 +40,7 @@ class Recipe:
     crops: distill.CropSettings = field(default_factory=distill.CropSettings)
     teacher_layers: tuple[int, ...] = (2, 3, 4)
     student_layers: tuple[int, ...] = (4, 5, 6)
-    corpus_weights: dict[str, float] = field(default_factory=lambda: {"emodb": 3.0, "librispeech": 2.0})
+    corpus_weights: dict[str, float] = field(default_factory=lambda: {"emodb": 6.0, "librispeech": 2.0})
     held_out_emodb: tuple[str, ...] = ("12",)
     held_out_librivox: tuple[str, ...] = ("Cocotte", "Sonia")
     held_out_librispeech_every: int = 20
@@ -121,14 +126,61 @@ def run(data: Path, work: Path, output: Path, recipe: Recipe) -> bool:
     sampler = distill.CropSampler(corpus, train_clips, targets, recipe.crops, recipe.corpus_weights)
     held = validation_batches(corpus, held_clips, targets, recipe)
     student = make_student(recipe, targets.states.shape[-1])
+
+    def export(model: distill.Student, progress: loop.Progress, metrics: Sequence[dict[str, Any]] = ()) -> None:
+        facts = training_facts(corpus, held_out_groups(corpus, recipe), recipe, model, progress)
+        save_checkpoint(output / NAME, model.encoder, facts | {"metrics": list(metrics)}, CARD, feature_extractor())
+
     with loop.stop_requests(work / "stop") as should_stop:
-        hooks = loop.Hooks(
-            validate=lambda model: distill.validation_scores(model, held),
-            should_stop=should_stop,
-        )
+        hooks = loop.Hooks(lambda model: distill.validation_scores(model, held), export, should_stop)
         progress, done = loop.train(student, distill.distillation_step(sampler), recipe.loop, work / "run", hooks)
-    log.info("update %d, done %s", progress.update, done)
+    log.info("%d of %d updates", progress.update, recipe.loop.updates)
+    if done:
+        written = Wav2Vec2Model.from_pretrained(output / NAME, dtype=torch.float32)  # what ships is what is measured
+        features = speech_evaluation.standard_features(written, NAME)
+        export(student, progress, speech_evaluation.evaluate(features, data, work))
     return done
+
+
+def feature_extractor() -> Wav2Vec2FeatureExtractor:
+    """How audio is prepared: 16 kHz, zero mean and unit variance over the recording."""
+    return Wav2Vec2FeatureExtractor(
+        feature_size=1, sampling_rate=corpora.SAMPLING_RATE, padding_value=0.0, do_normalize=True,
+        return_attention_mask=False,
+    )  # fmt: skip
+
+
+def training_facts(
+    corpus: corpora.Corpus,
+    held_out: frozenset[tuple[str, str]],
+    recipe: Recipe,
+    student: distill.Student,
+    progress: loop.Progress,
+) -> dict[str, Any]:
+    """The facts of the run, for training.json."""
+    groups = [f"{name}/{group}" for name, group in sorted(held_out)]
+    hours = Counter()
+    for clip in corpus.clips:
+        hours[clip.corpus] += clip.n_samples / corpora.SAMPLING_RATE / 3600
+    return {
+        "recipe": "python -m core.recipes.wav2vec2_small",
+        "settings": asdict(recipe),
+        "seed": recipe.loop.seed,
+        "updates": progress.update,
+        "updates_planned": recipe.loop.updates,
+        "cpu_seconds": round(progress.cpu_seconds),
+        "wall_seconds": round(progress.wall_seconds),
+        "device": f"CPU, {torch.get_num_threads()} threads, bfloat16 autocast",
+        "parameters": student.encoder.num_parameters(),
+        "data": {
+            "sha256": corpus.fingerprint,
+            "clips": len(corpus.clips),
+            "hours": corpus.hours(),
+            "hours_by_corpus": dict(hours),
+        },
+        "split": {"held_out": groups, "held_out_text": f"{len(groups)} whole speakers ({', '.join(groups)})"},
+        "history": progress.history,
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:

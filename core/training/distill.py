@@ -177,7 +177,7 @@ class CropSettings:
     """What a batch is made of. ``seconds_per_batch`` is the same for every crop length."""
 
     crop_seconds: tuple[float, ...] = (2.0, 4.0, 8.0, 15.0)
-    length_weights: tuple[float, ...] = (0.3, 0.2, 0.25, 0.25)
+    length_weights: tuple[float, ...] = (0.3, 0.25, 0.3, 0.15)
     seconds_per_batch: float = 32.0
     noise_probability: float = 0.6
     babble_probability: float = 0.15
