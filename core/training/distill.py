@@ -77,11 +77,11 @@ def teacher_states(teacher: Teacher, samples: np.ndarray) -> tuple[np.ndarray, n
     scale = TEACHER_RMS / max(float(np.sqrt(np.mean(samples**2))), 1e-5)
     audible = torch.from_numpy(samples * np.float32(scale))[alignment_shift(teacher.clock) :]
     n_frames, window = n_student_frames(len(samples)), teacher.window // teacher.clock.hop
+    context = min(CONTEXT_FRAMES, window // 4)
     states, positions, done = [], [], 0
     while done < n_frames:
-        start = max(0, done - CONTEXT_FRAMES)
-        last = start + window >= n_frames
-        stop = n_frames if last else start + window - CONTEXT_FRAMES
+        start = max(0, done - context)
+        stop = n_frames if start + window >= n_frames else start + window - context
         piece = audible[start * teacher.clock.hop :][: teacher.window]
         states.append(teacher.states(piece)[:, done - start : stop - start].transpose(0, 1).half().numpy())
         positions.append(np.arange(done - start, stop - start))
