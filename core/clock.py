@@ -37,7 +37,9 @@ class FrameClock:
     def from_convolutions(cls, kernels: Sequence[int], strides: Sequence[int], sampling_rate: int) -> "FrameClock":
         """Derive hop and field from an unpadded stack, first layer first (wav2vec 2.0: hop 320, field 400)."""
         if len(kernels) != len(strides) or not kernels:
-            raise InputError(f"Got {len(kernels)} kernels and {len(strides)} strides; expected as many of each, at least one.")
+            raise InputError(
+                f"Got {len(kernels)} kernels and {len(strides)} strides; expected as many of each, at least one."
+            )
         hop, field = 1, 1
         for kernel, stride in zip(kernels, strides, strict=True):
             field += (kernel - 1) * hop
@@ -116,7 +118,9 @@ def plan_windows(n_frames: int, chunk: int, context: int) -> list[Window]:
         context: Frames on each side that are computed and thrown away, at least 0.
     """
     if chunk < 1 or context < 0:
-        raise InputError(f"Got a chunk of {chunk} and a context of {context} frames; expected at least 1 and at least 0.")
+        raise InputError(
+            f"Got a chunk of {chunk} and a context of {context} frames; expected at least 1 and at least 0."
+        )
     length = chunk + 2 * context
     if n_frames <= length:
         return [Window(0, n_frames, 0, n_frames)] if n_frames else []
