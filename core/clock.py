@@ -1,9 +1,9 @@
 """The one clock: seconds, samples and frames, and the plan of windows over a long recording.
 
 A convolution stack with total stride ``hop`` and receptive field ``field`` turns ``n`` samples into
-``(n - field) // hop + 1`` frames; frame ``i`` sees samples ``[hop * i, hop * i + field)``. Models that pad differ only in
-where frame 0 starts (``start``) and in how many samples a frame needs to exist (``need``). No other module multiplies
-strides.
+``(n - field) // hop + 1`` frames; frame ``i`` sees samples ``[hop * i, hop * i + field)``. Models that pad differ only
+in where frame 0 starts (``start``) and in how many samples a frame needs to exist (``need``). No other module
+multiplies strides.
 """
 
 from collections.abc import Sequence
@@ -70,9 +70,9 @@ class FrameClock:
         count = self.n_frames(n_samples)
         if count == 0:
             raise DataError(
-                f"{what} holds {n_samples} samples at {self.sampling_rate} Hz ({n_samples / self.sampling_rate:.4f} s); "
-                f"one frame needs at least {self.min_samples} ({self.min_samples / self.sampling_rate:.4f} s). "
-                "Use a longer recording."
+                f"{what} holds {n_samples} samples at {self.sampling_rate} Hz "
+                f"({n_samples / self.sampling_rate:.4f} s); one frame needs at least {self.min_samples} "
+                f"({self.min_samples / self.sampling_rate:.4f} s). Use a longer recording."
             )
         return count
 
@@ -108,9 +108,9 @@ class Window:
 def plan_windows(n_frames: int, chunk: int, context: int) -> list[Window]:
     """Cut ``n_frames`` into windows of equal length whose kept parts tile the recording exactly once.
 
-    Every window is ``chunk + 2 * context`` frames long (the whole recording where it is shorter), so that an engine sees one
-    shape. The first and the last keep their outer context too, because nothing lies beyond it; the last is shifted
-    left to full length, so that no short tail is ever computed with little context.
+    Every window is ``chunk + 2 * context`` frames long (the whole recording where it is shorter), so that an engine
+    sees one shape. The first and the last keep their outer context too, because nothing lies beyond it; the last is
+    shifted left to full length, so that no short tail is ever computed with little context.
 
     Args:
         n_frames: Frames of the whole recording.
