@@ -361,6 +361,18 @@ def _commit(moves: list[tuple[Path, Path]], obsolete: list[Path]) -> None:
     _sync_folder(moves[0][1].parent)
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file of our own whole or not at all, in place of an earlier one."""
+    try:
+        with _Parts(path.parent) as parts:
+            with parts.open("json") as file:
+                file.write(content)
+            parts.paths["json"].replace(path)
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Choose another --output.") from error
+
+
 def _sync_folder(folder: Path) -> None:
     """See the new names onto the disk, where the system can do that for a folder."""
     with contextlib.suppress(OSError):
