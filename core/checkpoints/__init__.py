@@ -1,1 +1,1 @@
-"""Checkpoint folders: config.json, model.safetensors, training.json and the model card generated from them."""
+"""Checkpoint folders: find, load strictly, save atomically, describe."""

@@ -1,0 +1,1 @@
+"""Reading audio of any common format as a stream, and resampling it."""

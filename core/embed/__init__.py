@@ -1,0 +1,1 @@
+"""Encoders, engines, windows with context and the writers of embeddings."""

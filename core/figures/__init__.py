@@ -1,0 +1,1 @@
+"""Arrays in, figures out: plotly for the screen, matplotlib for paper."""

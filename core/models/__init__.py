@@ -1,0 +1,1 @@
+"""Model architectures and the encoder contract they meet."""
