@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from core.checkpoints.card import model_card
+from core.errors import CheckpointError
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "soundfile", "soxr")
 
@@ -84,7 +85,7 @@ def _as_half(name: str, value: torch.Tensor) -> torch.Tensor:
     """Round to float16; a weight that does not fit or is not finite is an error, not an infinity in a file."""
     half = value.detach().cpu().to(torch.float16) if value.is_floating_point() else value.detach().cpu()
     if half.is_floating_point() and not torch.isfinite(half).all():
-        raise ValueError(
+        raise CheckpointError(
             f"{name} holds values that float16 cannot (largest {value.abs().max():g}); nothing was written."
         )
     return half.contiguous().clone()
@@ -92,7 +93,8 @@ def _as_half(name: str, value: torch.Tensor) -> torch.Tensor:
 
 def _put_in_place(partial: Path, folder: Path) -> None:
     """Rename; an older folder steps aside first and is removed once the new one is there."""
-    partial.chmod(0o755)
+    partial.chmod(0o755)  # mkdtemp and save_file keep others out
+    (partial / "model.safetensors").chmod(0o644)
     if not folder.exists():
         partial.rename(folder)
         return

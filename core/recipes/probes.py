@@ -23,7 +23,7 @@ from transformers import Wav2Vec2Model
 from transformers.audio_utils import mel_filter_bank
 
 from core.training.corpus import SAMPLING_RATE
-from core.training.distill import STUDENT_FIELD, STUDENT_HOP, n_student_frames, normalise
+from core.training.distill import STUDENT_CLOCK, normalise
 
 Array = NDArray[np.float32]
 Features = Callable[[Array], Array]
@@ -63,13 +63,13 @@ def encoder_features(model: Wav2Vec2Model) -> Features:
     return features
 
 
-def log_mel_features(n_mels: int = 80, n_fft: int = STUDENT_FIELD) -> Features:
+def log_mel_features(n_mels: int = 80, n_fft: int = STUDENT_CLOCK.field) -> Features:
     """Log-mel energies of the same 25 ms that a frame of the encoder sees: one layer of ``(frames, n_mels)``."""
     bank = mel_filter_bank(n_fft // 2 + 1, n_mels, 0.0, SAMPLING_RATE / 2, SAMPLING_RATE, norm="slaney")
     window = np.hanning(n_fft)
 
     def features(audio: Array) -> Array:
-        frames = np.lib.stride_tricks.sliding_window_view(normalise(audio), n_fft)[::STUDENT_HOP]
+        frames = np.lib.stride_tricks.sliding_window_view(normalise(audio), n_fft)[:: STUDENT_CLOCK.hop]
         power = np.abs(np.fft.rfft(frames * window)) ** 2
         return np.log(power @ bank + 1e-6)[None].astype(np.float32)
 
@@ -181,7 +181,7 @@ def frame_labels(segments: Sequence[tuple[float, str]], n_samples: int) -> list[
     """The label at the centre of each frame; empty after the last segment."""
     ends = np.array([end for end, _ in segments])
     names = [name for _, name in segments] + [""]
-    centres = (np.arange(n_student_frames(n_samples)) * STUDENT_HOP + STUDENT_FIELD / 2) / SAMPLING_RATE
+    centres = STUDENT_CLOCK.centre(np.arange(STUDENT_CLOCK.n_frames(n_samples)))
     return [names[k] for k in np.searchsorted(ends, centres, side="left")]
 
 

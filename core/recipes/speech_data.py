@@ -4,6 +4,7 @@ import csv
 import tarfile
 from pathlib import Path
 
+from core.errors import InputError
 from core.training.corpus import Source
 
 
@@ -14,9 +15,7 @@ def find_archive(data: Path, work: Path, name: str) -> Path:
             return _only_child(root / name)
     archives = sorted(data.glob(f"{name}.tar*"))
     if not archives:
-        raise FileNotFoundError(
-            f"{data} has neither a folder {name} nor {name}.tar*; give --data the folder with both."
-        )
+        raise InputError(f"{data} has neither a folder {name} nor {name}.tar*; give --data the folder with both.")
     partial = work / "unpacked" / f"{name}.partial"
     with tarfile.open(archives[0]) as archive:
         archive.extractall(partial, filter="data")

@@ -21,12 +21,14 @@ from typing import Any
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
+from core.checkpoints.load import load_model
 from core.checkpoints.save import save_checkpoint
+from core.embed.encoders import build_encoder
 from core.recipes import speech_data, speech_evaluation
 from core.recipes.wav2vec2_small_card import CARD
 from core.training import corpus as corpora
 from core.training import distill, loop
-from core.training.teachers import WhisperTeacher, load_whisper_teacher
+from core.training.teachers import EncoderTeacher
 
 NAME = "wav2vec2-small-whisper"
 log = logging.getLogger(__name__)
@@ -58,8 +60,8 @@ def student_config() -> Wav2Vec2Config:
         num_attention_heads=4,
         intermediate_size=768,
         conv_dim=(128,) * 7,
-        conv_kernel=(10, 3, 3, 3, 3, 2, 2),
-        conv_stride=(5, 2, 2, 2, 2, 2, 2),
+        conv_kernel=distill.CONV_KERNELS,
+        conv_stride=distill.CONV_STRIDES,
         feat_extract_norm="group",
         do_stable_layer_norm=False,
         num_conv_pos_embeddings=128,
@@ -95,9 +97,11 @@ def held_out_groups(corpus: corpora.Corpus, recipe: Recipe) -> frozenset[tuple[s
     )
 
 
-def load_teacher(data: Path, work: Path, recipe: Recipe) -> WhisperTeacher:
+def load_teacher(data: Path, work: Path, recipe: Recipe) -> EncoderTeacher:
     """The encoder of Whisper tiny.en (Radford et al. 2022, MIT)."""
-    return load_whisper_teacher(speech_data.find_archive(data, work, "whisper_tiny_en_encoder"), recipe.teacher_layers)
+    folder = speech_data.find_archive(data, work, "whisper_tiny_en_encoder")
+    encoder = build_encoder(load_model(folder, "whisper-tiny.en", from_user=False))
+    return EncoderTeacher(encoder, recipe.teacher_layers)
 
 
 def make_student(recipe: Recipe, target_dim: int) -> distill.Student:

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
+
+from core.audio.signal import open_signal
 
 SAMPLING_RATE = 16_000
 INT16_SCALE = 32_767
@@ -63,9 +63,8 @@ class Corpus:
 
 def read_mono(path: Path) -> np.ndarray:
     """Read a file as float32 mono at 16 kHz, shape ``(time,)``."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = samples.mean(axis=1)
-    return mono if rate == SAMPLING_RATE else soxr.resample(mono, rate, SAMPLING_RATE)
+    with open_signal(path, SAMPLING_RATE) as signal:
+        return signal.read(0, signal.n_samples)
 
 
 def build_corpus(sources: Iterable[Source], folder: Path) -> Corpus:

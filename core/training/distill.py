@@ -17,13 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Wav2Vec2Model
 
+from core.clock import FrameClock
+from core.errors import InputError
 from core.training.corpus import SAMPLING_RATE, Clip, Corpus
 from core.training.loop import Step
-from core.training.teachers import FrameClock, Teacher
+from core.training.teachers import Teacher
 
-STUDENT_HOP = 320
-STUDENT_FIELD = 400
-STUDENT_CLOCK = FrameClock(hop=STUDENT_HOP, first_centre=STUDENT_FIELD // 2)
+CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)  # wav2vec 2.0 (Baevski et al. 2020, section 4.2)
+CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
+STUDENT_CLOCK = FrameClock.from_convolutions(CONV_KERNELS, CONV_STRIDES, SAMPLING_RATE)
 TEACHER_RMS = 0.05  # the teacher's log-mel depends on the level, the student's normalised input does not
 CONTEXT_FRAMES = 50  # frames next to a cut between two teacher windows are taken from the window that sees past it
 
@@ -34,22 +36,20 @@ def alignment_shift(teacher: FrameClock, student: FrameClock = STUDENT_CLOCK) ->
     A wav2vec 2.0 frame i is centred on sample 320 * i + 200 (half its field of 400), Whisper's on 320 * i: without the
     200 samples the student would be asked to predict 12.5 ms into the past.
     """
-    if teacher.hop != student.hop:
-        raise ValueError(f"The teacher's hop is {teacher.hop} samples; expected the student's, {student.hop}.")
-    shift = student.first_centre - teacher.first_centre
+    if (teacher.hop, teacher.sampling_rate) != (student.hop, student.sampling_rate):
+        raise InputError(
+            f"The teacher has a frame every {teacher.hop} samples at {teacher.sampling_rate} Hz; expected the "
+            f"student's grid, {student.hop} samples at {student.sampling_rate} Hz. Choose another teacher."
+        )
+    shift = (student.start + student.field // 2) - (teacher.start + teacher.field // 2)
     if shift < 0:
-        raise ValueError(f"The teacher's first frame is {-shift} samples later than the student's; expected earlier.")
+        raise InputError(f"The teacher's frame 0 lies {-shift} samples after the student's; expected it not to.")
     return shift
-
-
-def n_student_frames(n_samples: int) -> int:
-    """Frames of the student in ``n_samples`` samples."""
-    return max(0, (n_samples - STUDENT_FIELD) // STUDENT_HOP + 1)
 
 
 def n_student_samples(n_frames: int) -> int:
     """Fewest samples that give ``n_frames`` frames of the student."""
-    return (n_frames - 1) * STUDENT_HOP + STUDENT_FIELD
+    return STUDENT_CLOCK.samples_of(0, n_frames)[1]
 
 
 # ---------------------------------------------------------------------------------------------------------- targets
@@ -76,7 +76,7 @@ def teacher_states(teacher: Teacher, samples: np.ndarray) -> tuple[np.ndarray, n
     """
     scale = TEACHER_RMS / max(float(np.sqrt(np.mean(samples**2))), 1e-5)
     audible = torch.from_numpy(samples * np.float32(scale))[alignment_shift(teacher.clock) :]
-    n_frames, window = n_student_frames(len(samples)), teacher.window // teacher.clock.hop
+    n_frames, window = STUDENT_CLOCK.n_frames(len(samples)), teacher.window // teacher.clock.hop
     context = min(CONTEXT_FRAMES, window // 4)
     states, positions, done = [], [], 0
     while done < n_frames:
@@ -92,7 +92,7 @@ def teacher_states(teacher: Teacher, samples: np.ndarray) -> tuple[np.ndarray, n
 def build_targets(corpus: Corpus, teacher: Teacher, folder: Path) -> Targets:
     """Run the teacher over the corpus once, standardise, and keep the result in ``folder``; later only open it."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = [n_student_frames(clip.n_samples) for clip in corpus.clips]
+    counts = [STUDENT_CLOCK.n_frames(clip.n_samples) for clip in corpus.clips]
     starts = dict(zip(map(_key, corpus.clips), np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
     if not (folder / "targets.json").exists():
         shape = _write_raw_states(corpus, teacher, sum(counts), folder)
@@ -208,7 +208,7 @@ class CropSampler:
         """``corpus_weights`` multiplies the share that a corpus has by its duration."""
         self.corpus, self.clips, self.targets, self.settings = corpus, list(clips), targets, settings
         weights = corpus_weights or {}
-        self.frames = np.array([n_student_frames(clip.n_samples) for clip in self.clips])
+        self.frames = np.array([STUDENT_CLOCK.n_frames(clip.n_samples) for clip in self.clips])
         self.weights = np.array([weights.get(clip.corpus, 1.0) for clip in self.clips])
 
     def batch(self, update: int) -> Batch:
@@ -216,7 +216,7 @@ class CropSampler:
         rng = np.random.default_rng([self.settings.seed, update])
         seconds = rng.choice(self.settings.crop_seconds, p=self.settings.length_weights)
         n_crops = max(1, round(self.settings.seconds_per_batch / seconds))
-        n_frames = min(round(seconds * SAMPLING_RATE / STUDENT_HOP) - 1, int(self.frames.max()))
+        n_frames = min(STUDENT_CLOCK.frames_in(seconds) - 1, int(self.frames.max()))
         crops = [self._crop(rng, n_frames) for _ in range(n_crops)]
         noisy = np.stack([self._augment(rng, audio) for audio, _ in crops])
         return Batch(torch.from_numpy(normalise(noisy)), torch.from_numpy(np.stack([states for _, states in crops])))
@@ -226,7 +226,7 @@ class CropSampler:
         choices = self.frames * self.weights * (self.frames >= n_frames)
         index = rng.choice(len(self.clips), p=choices / choices.sum())
         first = int(rng.integers(0, self.frames[index] - n_frames + 1))
-        audio = self.corpus.samples(self.clips[index], first * STUDENT_HOP, n_student_samples(n_frames))
+        audio = self.corpus.samples(self.clips[index], first * STUDENT_CLOCK.hop, n_student_samples(n_frames))
         return audio, self.targets.crop(self.clips[index], first, n_frames)
 
     def _augment(self, rng: np.random.Generator, clean: np.ndarray) -> np.ndarray:

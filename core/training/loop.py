@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.errors import InputError
+
 Step = Callable[[nn.Module, int], dict[str, Tensor]]
 """Maps (model, update number) to scalars; the one named ``loss`` is minimised."""
 
@@ -211,7 +213,7 @@ def _refuse_other_settings(saved: dict[str, Any], settings: LoopSettings, update
     same_so_far = all(learning_rate_at(u, before) == learning_rate_at(u, settings) for u in range(update))
     if changed and not (changed == ["updates"] and same_so_far):
         got = ", ".join(f"{name}: {saved.get(name)} -> {wanted[name]}" for name in changed)
-        raise ValueError(
+        raise InputError(
             f"The run was started with other settings ({got}). Expected the same ones, or another number of updates "
             "before the learning rate decays. Use a new folder, or the old settings."
         )

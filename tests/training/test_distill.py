@@ -1,16 +1,22 @@
 """Distillation: alignment, targets, crops and the loss, each against something independent."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model, WhisperConfig, WhisperFeatureExtractor
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from core.clock import FrameClock
+from core.embed.encoders import build_encoder
+from core.errors import InputError
+from core.models.loaded import LoadedModel
 from core.training import corpus as corpora
 from core.training import distill
 from core.training.loop import LoopSettings, train
-from core.training.teachers import FrameClock, WhisperTeacher
+from core.training.teachers import EncoderTeacher
 
 HOP = 320
 
@@ -18,7 +24,7 @@ HOP = 320
 class EnergyTeacher:
     """Two layers of three features: energy around each frame's centre, the position in the window, and a constant."""
 
-    clock = FrameClock(hop=HOP, first_centre=0)
+    clock = FrameClock(hop=HOP, field=HOP, sampling_rate=16_000, start=-HOP // 2, need=1)
     window = 100 * HOP
 
     def states(self, samples):
@@ -61,7 +67,8 @@ def random_whisper_teacher():
     config = WhisperConfig(d_model=64, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=64)
     encoder = WhisperEncoder(config)
     encoder.embed_positions.weight.data.zero_()
-    return WhisperTeacher(encoder, WhisperFeatureExtractor(), (0,))
+    loaded = LoadedModel("random", Path(), encoder.eval(), {}, "", "WhisperEncoder", False)
+    return EncoderTeacher(build_encoder(loaded), (0, 1))
 
 
 @pytest.mark.parametrize("frame", [40, 41, 97])
@@ -79,21 +86,22 @@ def test_an_impulse_at_a_students_centre_is_at_the_same_frame_of_the_teacher(fra
 
 
 def test_the_shift_is_half_the_field_and_other_hops_are_refused():
-    assert distill.alignment_shift(WhisperTeacher.clock) == 200
-    with pytest.raises(ValueError, match="hop is 160"):
-        distill.alignment_shift(FrameClock(160, 0))
-    with pytest.raises(ValueError, match="200 samples later"):
-        distill.alignment_shift(FrameClock(320, 400))
+    assert distill.alignment_shift(random_whisper_teacher().clock) == 200
+    assert distill.alignment_shift(distill.STUDENT_CLOCK) == 0
+    with pytest.raises(InputError, match="every 160 samples"):
+        distill.alignment_shift(FrameClock(160, 400, 16_000))
+    with pytest.raises(InputError, match="lies 200 samples after"):
+        distill.alignment_shift(FrameClock(320, 800, 16_000))
 
 
 @pytest.mark.parametrize("n", [400, 719, 720, 721, 16000, 15999, 32000 - 17])
 def test_frame_counts_are_those_of_the_model(n):
     model = Wav2Vec2Model(tiny_config()).eval()
     with torch.inference_mode():
-        assert model(torch.zeros(1, n)).last_hidden_state.shape[1] == distill.n_student_frames(n)
-    frames = distill.n_student_frames(n)
-    assert distill.n_student_frames(distill.n_student_samples(frames)) == frames
-    assert distill.n_student_frames(distill.n_student_samples(frames) - 1) == frames - 1
+        assert model(torch.zeros(1, n)).last_hidden_state.shape[1] == distill.STUDENT_CLOCK.n_frames(n)
+    frames = distill.STUDENT_CLOCK.n_frames(n)
+    assert distill.STUDENT_CLOCK.n_frames(distill.n_student_samples(frames)) == frames
+    assert distill.STUDENT_CLOCK.n_frames(distill.n_student_samples(frames) - 1) == frames - 1
 
 
 def test_windows_of_the_teacher_join_without_a_seam(corpus):
@@ -103,7 +111,7 @@ def test_windows_of_the_teacher_join_without_a_seam(corpus):
     whole = EnergyTeacher()
     whole.window = 10**9
     once, _ = distill.teacher_states(whole, samples)
-    assert len(states) == distill.n_student_frames(clip.n_samples) == len(positions)
+    assert len(states) == distill.STUDENT_CLOCK.n_frames(clip.n_samples) == len(positions)
     inner = slice(1, -1)  # a window's last frame has no audio after it
     assert np.allclose(states[inner, :, 0], once[inner, :, 0], rtol=2e-3)
     cuts = np.flatnonzero(np.diff(positions) != 1)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from core.errors import InputError
 from core.training.loop import Hooks, LoopSettings, learning_rate_at, stop_requests, train
 
 SETTINGS = LoopSettings(updates=12, warmup=3, log_every=1, checkpoint_every=4, learning_rate=1e-2)
@@ -104,9 +105,9 @@ def test_the_plateau_does_not_know_the_number_of_updates(tmp_path):
 
 def test_other_settings_are_refused(tmp_path):
     train(make_model(), step, SETTINGS, tmp_path, Hooks(should_stop=stop_after(10)))
-    with pytest.raises(ValueError, match=r"learning_rate: 0\.01 -> 0\.1"):
+    with pytest.raises(InputError, match=r"learning_rate: 0\.01 -> 0\.1"):
         train(make_model(), step, replace(SETTINGS, learning_rate=0.1), tmp_path)
-    with pytest.raises(ValueError, match="updates"):
+    with pytest.raises(InputError, match="updates"):
         train(make_model(), step, replace(SETTINGS, updates=50), tmp_path)  # the decay has begun
 
 
