@@ -12,7 +12,7 @@ rate decays.
 
 import argparse
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -163,7 +163,7 @@ def training_facts(
 ) -> dict[str, Any]:
     """The facts of the run, for training.json."""
     groups = [f"{name}/{group}" for name, group in sorted(held_out)]
-    hours = Counter()
+    hours: defaultdict[str, float] = defaultdict(float)
     for clip in corpus.clips:
         hours[clip.corpus] += clip.n_samples / corpora.SAMPLING_RATE / 3600
     return {

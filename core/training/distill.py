@@ -108,16 +108,16 @@ def _key(clip: Clip) -> str:
 
 def _write_raw_states(corpus: Corpus, teacher: Teacher, total: int, folder: Path) -> list[int]:
     """Write ``raw.npy`` (frames, layers, dim) and ``positions.npy`` (frames,)."""
-    raw, done, positions = None, 0, []
+    layers, _, dim = teacher.states(torch.zeros(SAMPLING_RATE)).shape
+    raw = np.lib.format.open_memmap(folder / "raw.npy", "w+", np.float16, (total, layers, dim))
+    done, positions = 0, []
     for clip in corpus.clips:
         states, position = teacher_states(teacher, corpus.samples(clip))
-        if raw is None:
-            raw = np.lib.format.open_memmap(folder / "raw.npy", "w+", np.float16, (total, *states.shape[1:]))
         raw[done : done + len(states)] = states
         positions.append(position)
         done += len(states)
     np.save(folder / "positions.npy", np.concatenate(positions).astype(np.int16))
-    return list(raw.shape)
+    return [total, layers, dim]
 
 
 def _standardise(folder: Path, shape: list[int], chunk: int = 20_000) -> None:
@@ -236,7 +236,7 @@ class CropSampler:
             audio = audio - rng.uniform(-0.5, 0.9) * np.concatenate([[0.0], audio[:-1]])
         kind = rng.random()
         if kind < self.settings.babble_probability:
-            noise = sum(self._speech(rng, len(clean)) for _ in range(rng.integers(1, 5)))
+            noise = np.sum([self._speech(rng, len(clean)) for _ in range(rng.integers(1, 5))], axis=0)
             return mix(audio, noise, rng.uniform(5.0, 25.0))
         if kind < self.settings.babble_probability + self.settings.noise_probability:
             return mix(
