@@ -1,0 +1,95 @@
+"""What the screen needs of a recording and of one layer of its embedding: small arrays, all times in seconds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core.analysis.image import FrameImage, frame_image
+from core.analysis.projection import Projection, pca_path
+from core.analysis.spectrogram import Envelope, EnvelopeBuilder, Readable, Spectrogram, SpectrogramBuilder, blocks
+from core.arrays import OnProgress, Progress, ignore_progress
+from core.clock import FrameClock
+
+
+@dataclass(frozen=True)
+class SignalView:
+    """The sound as the model hears it.
+
+    Attributes:
+        envelope: Lowest and highest sample over time.
+        spectrogram: Log-mel power over time.
+        seconds: Length of the recording.
+        sampling_rate: Of the model's input, Hz.
+    """
+
+    envelope: Envelope
+    spectrogram: Spectrogram
+    seconds: float
+    sampling_rate: int
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """One layer over time.
+
+    Attributes:
+        layer: Its number.
+        image: All frames as an image.
+        edges: (n_columns + 1,) float64, seconds at the borders of the image's columns: half a stride around the centres.
+        path: Frames on principal axes.
+        centres: (n_shown,) float64, seconds at the centre of each frame of the path.
+    """
+
+    layer: int
+    image: FrameImage
+    edges: np.ndarray
+    path: Projection
+    centres: np.ndarray
+
+
+def view_signal(signal: Readable, listen: Path | None = None, on_progress: OnProgress = ignore_progress) -> SignalView:
+    """Read the signal once and keep what the screen needs.
+
+    Args:
+        signal: What the model hears: mono, at the model's rate.
+        listen: Where to write the same samples as 16-bit WAV for the player; None for nowhere.
+        on_progress: Told of the seconds read.
+    """
+    rate, total = signal.sampling_rate, signal.n_samples
+    envelope, spectrogram = EnvelopeBuilder(total, rate), SpectrogramBuilder(total, rate)
+    with _Recorder(listen, rate) as record:
+        for start, block in blocks(signal):
+            envelope.add(start, block)
+            spectrogram.add(block)
+            record(block)
+            on_progress(Progress("Drawing", (start + len(block)) / rate, total / rate))
+    return SignalView(envelope.result(), spectrogram.result(), total / rate, rate)
+
+
+def view_layer(values: np.ndarray, clock: FrameClock, layer: int) -> LayerView:
+    """Reduce one layer, (n_frames, dim), to what the screen needs; a memory map is read in blocks."""
+    image, path = frame_image(values), pca_path(values)
+    half = clock.stride_seconds / 2
+    edges = clock.centre(image.starts) - half
+    return LayerView(layer, image, edges, path, clock.centre(path.frames))
+
+
+class _Recorder:
+    """Write blocks to a 16-bit WAV, or nowhere."""
+
+    def __init__(self, path: Path | None, sampling_rate: int) -> None:
+        self.path, self.sampling_rate = path, sampling_rate
+
+    def __enter__(self) -> Callable[[np.ndarray], None]:
+        if self.path is None:
+            return lambda _: None
+        import soundfile
+
+        self.file = soundfile.SoundFile(self.path, "w", self.sampling_rate, 1, subtype="PCM_16")
+        return self.file.write
+
+    def __exit__(self, *_: object) -> None:
+        if self.path is not None:
+            self.file.close()
