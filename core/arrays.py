@@ -33,7 +33,8 @@ class EmbedSettings:
 
     Attributes:
         model: Bundled name, local folder in transformers' format, or hub id.
-        layers: ``last``, ``all`` or numbers such as ``0,6,12`` (0 = the transformer's input, N = ``last_hidden_state``).
+        layers: ``last``, ``all`` or numbers such as ``0,6,12`` (0 = the transformer's input, N =
+            ``last_hidden_state``).
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         engine: ``auto``, ``torch`` or ``openvino``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -109,5 +110,5 @@ class EmbedResult:
         return self.info.clock.centre(np.arange(self.info.n_frames))
 
     def embeddings(self) -> np.ndarray:
-        """Open the ``.npy`` as a read-only memory map: (n_frames, dim), or (n_layers, n_frames, dim) for several layers."""
+        """Open the ``.npy`` as a read-only memory map: (n_frames, dim); several layers: (n_layers, n_frames, dim)."""
         return np.load(self.files["npy"], mmap_mode="r", allow_pickle=False)

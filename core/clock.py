@@ -1,9 +1,9 @@
 """The one clock: seconds, samples and frames, and the plan of windows over a long recording.
 
 A convolution stack with total stride ``hop`` and receptive field ``field`` turns ``n`` samples into
-``(n - field) // hop + 1`` frames; frame ``i`` sees samples ``[hop * i, hop * i + field)``. Models that pad differ only in
-where frame 0 starts (``start``) and in how many samples a frame needs to exist (``need``). No other module multiplies
-strides.
+``(n - field) // hop + 1`` frames; frame ``i`` sees samples ``[hop * i, hop * i + field)``. Models that pad differ only
+in where frame 0 starts (``start``) and in how many samples a frame needs to exist (``need``). No other module
+multiplies strides.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,9 @@ class FrameClock:
     def from_convolutions(cls, kernels: Sequence[int], strides: Sequence[int], sampling_rate: int) -> "FrameClock":
         """Derive hop and field from an unpadded stack, first layer first (wav2vec 2.0: hop 320, field 400)."""
         if len(kernels) != len(strides) or not kernels:
-            raise InputError(f"Got {len(kernels)} kernels and {len(strides)} strides; expected as many of each, at least one.")
+            raise InputError(
+                f"Got {len(kernels)} kernels and {len(strides)} strides; expected as many of each, at least one."
+            )
         hop, field = 1, 1
         for kernel, stride in zip(kernels, strides, strict=True):
             field += (kernel - 1) * hop
@@ -68,9 +70,9 @@ class FrameClock:
         count = self.n_frames(n_samples)
         if count == 0:
             raise DataError(
-                f"{what} holds {n_samples} samples at {self.sampling_rate} Hz ({n_samples / self.sampling_rate:.4f} s); "
-                f"one frame needs at least {self.min_samples} ({self.min_samples / self.sampling_rate:.4f} s). "
-                "Use a longer recording."
+                f"{what} holds {n_samples} samples at {self.sampling_rate} Hz "
+                f"({n_samples / self.sampling_rate:.4f} s); one frame needs at least {self.min_samples} "
+                f"({self.min_samples / self.sampling_rate:.4f} s). Use a longer recording."
             )
         return count
 
@@ -106,9 +108,9 @@ class Window:
 def plan_windows(n_frames: int, chunk: int, context: int) -> list[Window]:
     """Cut ``n_frames`` into windows of equal length whose kept parts tile the recording exactly once.
 
-    Every window is ``chunk + 2 * context`` frames long (the whole recording where it is shorter), so that an engine sees one
-    shape. The first and the last keep their outer context too, because nothing lies beyond it; the last is shifted
-    left to full length, so that no short tail is ever computed with little context.
+    Every window is ``chunk + 2 * context`` frames long (the whole recording where it is shorter), so that an engine
+    sees one shape. The first and the last keep their outer context too, because nothing lies beyond it; the last is
+    shifted left to full length, so that no short tail is ever computed with little context.
 
     Args:
         n_frames: Frames of the whole recording.
@@ -116,7 +118,9 @@ def plan_windows(n_frames: int, chunk: int, context: int) -> list[Window]:
         context: Frames on each side that are computed and thrown away, at least 0.
     """
     if chunk < 1 or context < 0:
-        raise InputError(f"Got a chunk of {chunk} and a context of {context} frames; expected at least 1 and at least 0.")
+        raise InputError(
+            f"Got a chunk of {chunk} and a context of {context} frames; expected at least 1 and at least 0."
+        )
     length = chunk + 2 * context
     if n_frames <= length:
         return [Window(0, n_frames, 0, n_frames)] if n_frames else []

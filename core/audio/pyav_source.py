@@ -1,0 +1,137 @@
+"""Reading through FFmpeg (PyAV): m4a, aac, mp4, webm, mkv and what else libsndfile does not know.
+
+FFmpeg's own rules for encoder delay and edit lists apply, as in the ``ffmpeg`` program; the samples keep their rate and
+channels. Sample 0 is the first decoded sample: a track that starts later than its video is not padded.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from core.audio.source import AudioInfo, regroup
+from core.errors import DataError
+
+# Playlists and concatenation scripts name other files and addresses, which FFmpeg would open for whoever wrote them.
+# Only formats that hold their own sound are let in.
+_FORMATS = (
+    "mov,mp4,m4a,matroska,webm,aac,adts,mp3,flac,ogg,wav,w64,aiff,caf,au,avi,flv,asf,mpegts,mpeg,ac3,eac3,amr,amrnb,amrwb,"
+    "ape,wv,tta,dsf,mpc,mpc8,loas,latm,dts,dtshd,truehd,voc,gsm,3gp"
+)
+# Their headers state a duration; elsewhere FFmpeg guesses it from the bit rate.
+_STATING = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf"}
+# A stated duration covers whole packets and the longest track; a cut of less than this is not told apart.
+_TOLERANCE_SECONDS = 0.25
+
+
+class PyAvSource:
+    """A file open in FFmpeg, at its first audio track."""
+
+    def __init__(self, container: InputContainer, file: BinaryIO, path: Path) -> None:
+        self._container = container
+        self._file = file
+        self._stream: AudioStream = container.streams.audio[0]
+        self._reached = 0.0
+        self._done = 0
+        self.info = _describe(container, self._stream, path)
+
+    def blocks(self, n: int) -> Iterator[np.ndarray]:
+        """Yield (n, n_channels) float32; raise DataError where the stream breaks or ends before its stated length."""
+        yield from regroup(self._pieces(), n)
+
+    def _pieces(self) -> Iterator[np.ndarray]:
+        resampler = av.AudioResampler(format="fltp")
+        try:
+            for frame in self._frames():
+                for converted in resampler.resample(frame):
+                    yield self._samples(converted)
+        except (av.FFmpegError, ValueError) as error:
+            raise self._damaged(str(error)) from error
+        self._require_complete()
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        for packet in self._container.demux():
+            if packet.is_corrupt and self._container.format.name in _STATING:
+                raise self._damaged("a packet is incomplete")
+            if packet.pts is not None:
+                self._reached = max(self._reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream is self._stream:
+                yield from packet.decode()
+
+    def _samples(self, frame: av.AudioFrame) -> np.ndarray:
+        if (frame.sample_rate, len(frame.layout.channels)) != (self.info.sampling_rate, self.info.n_channels):
+            raise self._damaged("its sampling rate or channel count changes there")
+        self._done += frame.samples
+        return frame.to_ndarray().T
+
+    def _require_complete(self) -> None:
+        if self._container.format.name in _STATING and self._container.duration is not None:
+            stated = ((self._container.start_time or 0) + self._container.duration) / av.time_base
+            if self._reached + _TOLERANCE_SECONDS < stated:
+                raise self._damaged(f"its header states {stated:.2f} s")
+
+    def _damaged(self, reason: str) -> DataError:
+        second = self._done / self.info.sampling_rate
+        return DataError(
+            f"{self.info.path} is truncated or damaged at second {second:.2f} ({reason}). "
+            "Copy it again from its source, or convert it with `ffmpeg -i broken repaired.wav`."
+        )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._container.close()
+        self._file.close()
+
+
+def open_with_pyav(path: Path, file: BinaryIO) -> PyAvSource | None:
+    """Open ``file`` in FFmpeg, or return None where it does not know the content.
+
+    Raises:
+        DataError: The file is media, but without an audio track that can be decoded.
+    """
+    file.seek(0)
+    try:
+        container = av.open(file, options={"format_whitelist": _FORMATS})
+    except av.FFmpegError:
+        return None
+    if not container.streams.audio:
+        container.close()
+        raise DataError(
+            f"{path} ({container.format.long_name}) has no audio track; expected a recording with sound. "
+            "Choose another file, or record it with sound."
+        )
+    try:
+        return PyAvSource(container, file, path)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _describe(container: InputContainer, stream: AudioStream, path: Path) -> AudioInfo:
+    context = stream.codec_context
+    if context is None or not stream.sample_rate or not stream.channels:
+        raise DataError(
+            f"{path} has an audio track that FFmpeg cannot decode. Convert it with another program to wav or flac."
+        )
+    return AudioInfo(
+        path=path,
+        container=container.format.name,
+        codec=context.name,
+        sampling_rate=stream.sample_rate,
+        n_channels=stream.channels,
+        n_samples=None,
+        duration_seconds=_stated_duration(container, stream),
+        reader="pyav",
+    )
+
+
+def _stated_duration(container: InputContainer, stream: AudioStream) -> float | None:
+    if container.format.name not in _STATING:
+        return None
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / av.time_base

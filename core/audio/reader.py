@@ -1,0 +1,123 @@
+"""Read any recording as a stream of mono blocks at its own sampling rate.
+
+libsndfile reads what it knows (wav of every width, flac, ogg, opus, mp3, aiff), FFmpeg through PyAV the rest (m4a, aac,
+mp4, webm); the content decides, never the suffix. Memory does not depend on the length.
+"""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from core.audio.source import AudioInfo, Source
+from core.errors import DataError, InputError
+
+__all__ = ["AudioInfo", "probe", "read_blocks"]
+
+KNOWN_FORMATS = "wav, flac, ogg, opus, mp3, aiff, m4a, aac, mp4 or webm"
+
+
+def probe(path: Path | str) -> AudioInfo:
+    """Read what a file says about its audio, without decoding it.
+
+    Raises:
+        InputError: The path is missing, a folder, or not readable.
+        DataError: The file is empty, no audio, without an audio track, or shorter than its header says.
+    """
+    with _open_source(Path(path)) as source:
+        return source.info
+
+
+def read_blocks(path: Path | str, channel: int | None = None, block_seconds: float = 10.0) -> Iterator[np.ndarray]:
+    """Yield a recording as (n,) float32 mono blocks at the file's own rate; only the last may be shorter.
+
+    Args:
+        path: The file.
+        channel: Channel to take, counted from 1; None takes the mean over channels.
+        block_seconds: Length of a block in seconds; memory grows with it.
+
+    Raises:
+        InputError: The path cannot be opened, or the channel or block length cannot be met.
+        DataError: The content is no audio, is truncated or damaged, or holds NaN or infinite samples.
+    """
+    if not block_seconds > 0:
+        raise InputError(f"Got blocks of {block_seconds} s; expected a length above 0.")
+    with _open_source(Path(path)) as source:
+        info = source.info
+        _require_channel(info, channel)
+        done = 0
+        for block in source.blocks(max(1, round(block_seconds * info.sampling_rate))):
+            mono = _mix(block, channel)
+            _require_finite(mono, done, info)
+            done += len(mono)
+            yield mono
+
+
+@contextmanager
+def _open_source(path: Path) -> Iterator[Source]:
+    from core.audio.soundfile_source import open_with_soundfile
+
+    file = _open_file(path)
+    try:
+        source: Source | None = open_with_soundfile(path, file)
+        if source is None:
+            # FFmpeg costs 0.1 s to load, and most recordings never need it.
+            from core.audio.pyav_source import open_with_pyav
+
+            source = open_with_pyav(path, file)
+        if source is None:
+            raise DataError(f"{path} is not audio that can be read. Expected {KNOWN_FORMATS}, whatever the suffix.")
+        try:
+            yield source
+        finally:
+            source.close()
+    finally:
+        file.close()
+
+
+def _open_file(path: Path) -> BinaryIO:
+    try:
+        state = path.stat()
+        if stat.S_ISDIR(state.st_mode):
+            raise InputError(f"{path} is a folder; expected an audio file. Name a file inside it.")
+        if not stat.S_ISREG(state.st_mode):
+            raise InputError(f"{path} is a device or a pipe; expected an audio file. Save the sound to a file first.")
+        if state.st_size == 0:
+            raise DataError(f"{path} is empty (0 bytes); expected {KNOWN_FORMATS}. Copy it again from its source.")
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist. Check the spelling, and the folder you started in.") from error
+    except PermissionError as error:
+        raise InputError(
+            f"{path} cannot be read: permission denied. Allow reading with `chmod u+r`, or copy it."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be opened: {error}. Check the path.") from error
+
+
+def _require_channel(info: AudioInfo, channel: int | None) -> None:
+    if channel is not None and not 1 <= channel <= info.n_channels:
+        raise InputError(
+            f"Got channel {channel}, but {info.path} has {info.n_channels}, counted from 1. "
+            f"Choose 1 to {info.n_channels}, or no channel for their mean."
+        )
+
+
+def _mix(block: np.ndarray, channel: int | None) -> np.ndarray:
+    """Turn (n, n_channels) into (n,) float32."""
+    if channel is not None or block.shape[1] == 1:
+        return np.ascontiguousarray(block[:, (channel or 1) - 1])
+    return block.mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def _require_finite(mono: np.ndarray, done: int, info: AudioInfo) -> None:
+    bad = ~np.isfinite(mono)
+    if bad.any():
+        first = done + int(bad.argmax())
+        raise DataError(
+            f"{info.path} holds a sample that is not a number ({mono[bad.argmax()]}) at second "
+            f"{first / info.sampling_rate:.4f} (sample {first}). Export the recording again, or cut that part out."
+        )

@@ -1,0 +1,1 @@
+"""Checkpoint folders: find, load strictly, save atomically, describe."""

@@ -1,0 +1,135 @@
+"""EnCodec 24 kHz: the codec's encoder before quantisation, 75 frames a second.
+
+All its convolutions are causal, so a block with the receptive field's samples before it gives the whole file's values. Its LSTM runs
+once from the first frame to the last with its state carried from block to block. Only the last convolution is left to
+the windows. There is one state, layer 0: the encoder's output (the network has no transformer blocks).
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.clock import FrameClock
+from core.embed.encoder import BlockBuffer, Encoder, EncoderSpec, FeatureStream, Runners
+from core.errors import CheckpointError
+from core.models.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    from core.audio.signal import Signal
+
+BLOCK_SECONDS = 5.0
+
+
+class LocalNetwork(nn.Module):
+    """The convolutions before the LSTM."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        """Turn (1, time) samples into (frames, channels)."""
+        hidden = samples[:, None]
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return hidden[0].transpose(0, 1).float()
+
+
+class Recurrent(nn.Module):
+    """The LSTM with its skip connection and its state handed in and out, packed into one array."""
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.lstm = lstm
+
+    def forward(self, features: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        """Turn (frames, channels) and the state (2, layers, channels) into both, stacked along the first axis."""
+        output, (hidden, cell) = self.lstm(features[:, None], (state[0][:, None], state[1][:, None]))
+        return torch.cat([output[:, 0] + features, hidden[:, 0], cell[:, 0]])
+
+
+class Head(nn.Module):
+    """What follows the LSTM: an activation and a causal convolution."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Turn (frames, channels) into (1, frames, dim)."""
+        hidden = features.transpose(0, 1)[None]
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return hidden.transpose(1, 2).float()
+
+
+class EncodecStreamEncoder(Encoder):
+    """The encoder contract for EnCodec's causal 24 kHz model."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        config = loaded.model.config
+        if not config.use_causal_conv or config.audio_channels != 1 or config.norm_type != "weight_norm":
+            raise CheckpointError(
+                f"{loaded.name}: only EnCodec's mono causal model (24 kHz) can be embedded as a stream; this one has "
+                f"{config.audio_channels} channels and {config.norm_type}. Use facebook/encodec_24khz."
+            )
+        layers = list(loaded.model.encoder.layers)
+        at = next(index for index, layer in enumerate(layers) if isinstance(getattr(layer, "lstm", None), nn.LSTM))
+        self.lstm = layers[at].lstm
+        self.parts = {"local": LocalNetwork(layers[:at]), "recurrent": Recurrent(self.lstm), "states": Head(layers[at + 1 :])}
+        hop = int(np.prod(config.upsampling_ratios))
+        field = _receptive_field(layers[:at])
+        self.warm_up = -(-field // hop)  # frames of context that a block needs, rounded up
+        self.head_frames = config.last_kernel_size - 1
+        self.spec = EncoderSpec(
+            name=loaded.name,
+            modality="audio",
+            clock=FrameClock(hop=hop, field=hop, sampling_rate=config.sampling_rate, need=1),
+            n_layers=0,
+            dim=config.hidden_size,
+            context_seconds=self.head_frames * hop / config.sampling_rate,
+        )
+
+    def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
+        """See :class:`Encoder`."""
+        return {name: part.eval() for name, part in self.parts.items()}
+
+    def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
+        """See :class:`Encoder`."""
+        generator = torch.Generator().manual_seed(0)
+        rate, hop = self.spec.clock.sampling_rate, self.spec.clock.hop
+        if network == "local":
+            return (torch.randn(1, round(seconds * rate), generator=generator),)
+        features = torch.randn(max(8, round(seconds * rate / hop)), self.lstm.input_size, generator=generator)
+        return (features, torch.zeros(self._state_shape())) if network == "recurrent" else (features,)
+
+    def _state_shape(self) -> tuple[int, int, int]:
+        return 2, self.lstm.num_layers, self.lstm.hidden_size
+
+    def open(self, signal: "Signal", runners: Runners) -> FeatureStream:
+        """Stream the LSTM's output; its state is carried across blocks."""
+        hop, n_state = self.spec.clock.hop, 2 * self.lstm.num_layers
+        carried = [np.zeros(self._state_shape(), np.float32)]
+
+        def compute(start: int, stop: int) -> np.ndarray:
+            first = max(0, start - self.warm_up)
+            samples = signal.read(first * hop, min(stop * hop, signal.n_samples))
+            features = runners["local"](samples[None])[start - first :]
+            output = runners["recurrent"](np.ascontiguousarray(features), carried[0])
+            carried[0] = np.ascontiguousarray(output[-n_state:].reshape(self._state_shape()))
+            return output[:-n_state]
+
+        n_frames = self.spec.clock.n_frames(signal.n_samples)
+        return BlockBuffer(compute, n_frames, self.spec.clock.frames_in(BLOCK_SECONDS))
+
+
+def _receptive_field(layers: list[nn.Module]) -> int:
+    """Samples before its own that one output of a stack of causal layers sees: sum of (k - 1) * dilation * stride so far."""
+    field, stride = 1, 1
+    for layer in layers:
+        for conv in (module for module in layer.modules() if isinstance(module, nn.Conv1d)):
+            field += (conv.kernel_size[0] - 1) * conv.dilation[0] * stride
+            stride *= conv.stride[0]
+    return field

@@ -1,0 +1,65 @@
+"""What many tests share: the real recordings, unpacked once for each machine."""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("STRATA_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def find_archive(name: str) -> Path | None:
+    """The archive of that stem, packed or not."""
+    candidates = (DATA / f"{name}{suffix}" for suffix in (".tar", ".tar.xz", ".tar.gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def unpack(archive: Path, cache: Path) -> Path:
+    """Unpack into a folder named by the archive's checksum, and return the one folder it holds.
+
+    Whoever comes first renames a finished copy into place, so that several pytest processes never see half an archive.
+    """
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    target = cache / f"{archive.name.split('.')[0]}-{digest[:16]}"
+    if not target.is_dir():
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix="unpacking-", dir=cache))
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(fresh, filter="data")
+            fresh.rename(target)
+        except OSError:
+            # Another process was faster: rename refuses to replace a folder that is not empty.
+            if not target.is_dir():
+                raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    inside = [entry for entry in target.iterdir() if entry.is_dir()]
+    return inside[0] if len(inside) == 1 and len(list(target.iterdir())) == 1 else target
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """A function from an archive's stem to the folder with its files; absent archives skip, and fail under CI."""
+    cache = Path(tempfile.gettempdir()) / f"strata-test-data-{os.getuid()}"
+    known: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in known:
+            archive = find_archive(name)
+            if archive is None:
+                reason = f"{name} is not in {DATA}; set STRATA_TEST_DATA to the folder that holds the test archives."
+                if os.environ.get("CI") == "true":
+                    pytest.fail(reason)
+                pytest.skip(reason)
+            known[name] = unpack(archive, cache)
+        return known[name]
+
+    return folder
