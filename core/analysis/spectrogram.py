@@ -1,8 +1,6 @@
-"""The sound itself, made small enough for a screen: envelope and log-mel spectrogram in one pass over the stream."""
+"""A log-mel spectrogram, made small enough for a screen while the sound streams by."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -13,41 +11,6 @@ HOP_SECONDS = 0.010
 N_MELS = 80
 FLOOR_DB = -80.0
 """Lowest level shown, in dB below the loudest cell."""
-
-BLOCK_SECONDS = 20.0
-
-
-class Readable(Protocol):
-    """Samples that can be read in pieces: ``core.audio.Signal``, or anything like it."""
-
-    @property
-    def sampling_rate(self) -> int:
-        """Samples a second."""
-
-    @property
-    def n_samples(self) -> int:
-        """Samples of the whole recording."""
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return samples [start, stop), (stop - start,) float32."""
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """Lowest and highest sample of each bin, so that no click is lost however long the recording.
-
-    Attributes:
-        times: (n_bins,) float64, seconds at the middle of each bin.
-        low: (n_bins,) float32.
-        high: (n_bins,) float32.
-        samples_a_bin: Samples that a bin spans, on the mean.
-    """
-
-    times: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    samples_a_bin: float
-
 
 @dataclass(frozen=True)
 class Spectrogram:
@@ -64,29 +27,6 @@ class Spectrogram:
     hertz: np.ndarray
     decibels: np.ndarray
     windows_a_column: float
-
-
-class EnvelopeBuilder:
-    """Collect an envelope from consecutive blocks of samples."""
-
-    def __init__(self, n_samples: int, sampling_rate: int, most_bins: int = 2_000) -> None:
-        self.starts = np.linspace(0, n_samples, min(n_samples, most_bins) + 1).round().astype(np.int64)
-        self.sampling_rate = sampling_rate
-        self.low = np.full(len(self.starts) - 1, np.inf, dtype=np.float32)
-        self.high = np.full(len(self.starts) - 1, -np.inf, dtype=np.float32)
-
-    def add(self, start: int, block: np.ndarray) -> None:
-        """Take samples [start, start + len(block))."""
-        inner = self.starts[(self.starts > start) & (self.starts < start + len(block))] - start
-        firsts = np.concatenate([[0], inner])
-        bins = np.searchsorted(self.starts, firsts + start, side="right") - 1
-        self.low[bins] = np.minimum(self.low[bins], np.minimum.reduceat(block, firsts))
-        self.high[bins] = np.maximum(self.high[bins], np.maximum.reduceat(block, firsts))
-
-    def result(self) -> Envelope:
-        """Return what was collected."""
-        middles = (self.starts[:-1] + self.starts[1:]) / 2 / self.sampling_rate
-        return Envelope(middles, self.low, self.high, self.starts[-1] / len(self.low))
 
 
 class SpectrogramBuilder:
@@ -152,9 +92,3 @@ def mel_filters(n_fft: int, sampling_rate: int, n_mels: int = N_MELS) -> tuple[n
         filters[round(centres[band] / top * (n_bins - 1)), band] = 2.0 / (mel_to_hertz(edges[band + 2], "slaney") - mel_to_hertz(edges[band], "slaney"))
     return filters.astype(np.float32), centres
 
-
-def blocks(signal: Readable, seconds: float = BLOCK_SECONDS) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (start, samples) over the whole signal, in order."""
-    step = max(1, round(seconds * signal.sampling_rate))
-    for start in range(0, signal.n_samples, step):
-        yield start, signal.read(start, min(start + step, signal.n_samples))

@@ -8,9 +8,16 @@ import numpy as np
 
 from core.analysis.image import FrameImage, frame_image
 from core.analysis.projection import Projection, pca_path
-from core.analysis.spectrogram import Envelope, EnvelopeBuilder, Readable, Spectrogram, SpectrogramBuilder, blocks
+from core.analysis.spectrogram import Spectrogram, SpectrogramBuilder
 from core.arrays import OnProgress, Progress, ignore_progress
+from core.audio.signal import Signal
 from core.clock import FrameClock
+
+
+MOST_BINS = 2_000
+"""Bins of a waveform at most: more than the plot has pixels."""
+
+BLOCK_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -18,13 +25,18 @@ class SignalView:
     """The sound as the model hears it.
 
     Attributes:
-        envelope: Lowest and highest sample over time.
+        envelope: (n_bins, 2) float32, lowest and highest sample of each bin, so that no click is lost however long the
+            recording.
+        times: (n_bins,) float64, seconds at the middle of each bin.
+        samples_a_bin: Samples that a bin spans, on the mean.
         spectrogram: Log-mel power over time.
         seconds: Length of the recording.
         sampling_rate: Of the model's input, Hz.
     """
 
-    envelope: Envelope
+    envelope: np.ndarray
+    times: np.ndarray
+    samples_a_bin: float
     spectrogram: Spectrogram
     seconds: float
     sampling_rate: int
@@ -49,23 +61,25 @@ class LayerView:
     centres: np.ndarray
 
 
-def view_signal(signal: Readable, listen: Path | None = None, on_progress: OnProgress = ignore_progress) -> SignalView:
-    """Read the signal once and keep what the screen needs.
+def view_signal(signal: Signal, listen: Path | None = None, on_progress: OnProgress = ignore_progress) -> SignalView:
+    """Read the signal and keep what the screen needs.
 
     Args:
         signal: What the model hears: mono, at the model's rate.
         listen: Where to write the same samples as 16-bit WAV for the player; None for nowhere.
         on_progress: Told of the seconds read.
     """
-    rate, total = signal.sampling_rate, signal.n_samples
-    envelope, spectrogram = EnvelopeBuilder(total, rate), SpectrogramBuilder(total, rate)
+    rate, total, done = signal.sampling_rate, signal.n_samples, 0
+    spectrogram = SpectrogramBuilder(total, rate)
     with _Recorder(listen, rate) as record:
-        for start, block in blocks(signal):
-            envelope.add(start, block)
+        for block in signal.blocks(BLOCK_SECONDS * rate):
             spectrogram.add(block)
             record(block)
-            on_progress(Progress("Drawing", (start + len(block)) / rate, total / rate))
-    return SignalView(envelope.result(), spectrogram.result(), total / rate, rate)
+            done += len(block)
+            on_progress(Progress("Drawing", done / rate, total / rate))
+    envelope = signal.envelope(min(total, MOST_BINS))
+    times = (np.arange(len(envelope)) + 0.5) * signal.duration_seconds / len(envelope)
+    return SignalView(envelope, times, total / len(envelope), spectrogram.result(), signal.duration_seconds, rate)
 
 
 def view_layer(values: np.ndarray, clock: FrameClock, layer: int) -> LayerView:

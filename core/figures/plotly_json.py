@@ -30,6 +30,17 @@ VIRIDIS = [
 ]
 """Viridis without its palest yellow, which vanishes on white; safe for colour-blind readers. Used for time everywhere."""
 
+DIVERGING = [
+    [0.0, "#0b3c5d"],
+    [0.17, "#2a72a8"],
+    [0.34, "#8fbcdb"],
+    [0.5, "#f3f2ee"],
+    [0.66, "#ecb580"],
+    [0.83, "#c2641a"],
+    [1.0, "#6e2a00"],
+]
+"""Blue below, orange above, near-white at zero; blue and orange stay apart for colour-blind readers."""
+
 
 def packed(array: np.ndarray) -> dict[str, Any]:
     """Pack an array for plotly.js: float32 at most, since nobody sees more; whole numbers as int32.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from core.analysis.views import LayerView, SignalView
-from core.figures.plotly_json import INK, VIRIDIS, Figure, axis, base_layout, configuration, packed
+from core.figures.plotly_json import DIVERGING, INK, VIRIDIS, Figure, axis, base_layout, configuration, packed
 
 HEIGHT = 620
 """Pixels."""
@@ -13,7 +13,7 @@ HEIGHT = 620
 BANDS = {"ribbon": (0.975, 1.0), "waveform": (0.80, 0.945), "spectrogram": (0.47, 0.745), "embedding": (0.0, 0.415)}
 """Vertical share of each row, from the bottom (0) to the top (1)."""
 
-HERTZ_TICKS = (100, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000)
+HERTZ_TICKS = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
 
 
 def timeline_figure(signal: SignalView, layer: LayerView, name: str) -> Figure:
@@ -38,11 +38,11 @@ def _ribbon(signal: SignalView) -> list[dict[str, Any]]:
 
 def _waveform(signal: SignalView) -> list[dict[str, Any]]:
     """Return the envelope as two lines with the space between them filled."""
-    envelope, line = signal.envelope, {"color": "#2a788e", "width": 1}
-    shared = {"type": "scatter", "mode": "lines", "x": packed(envelope.times), "line": line, "yaxis": "y2"}
-    low = {**shared, "y": packed(envelope.low), "hoverinfo": "skip"}
+    line = {"color": "#2a788e", "width": 1}
+    shared = {"type": "scatter", "mode": "lines", "x": packed(signal.times), "line": line, "yaxis": "y2"}
+    low = {**shared, "y": packed(signal.envelope[:, 0]), "hoverinfo": "skip"}
     hover = "%{x:.3f} s<extra>waveform</extra>"
-    high = {**shared, "y": packed(envelope.high), "fill": "tonexty", "fillcolor": "rgba(42,120,142,0.75)"}
+    high = {**shared, "y": packed(signal.envelope[:, 1]), "fill": "tonexty", "fillcolor": "rgba(42,120,142,0.75)"}
     return [low, {**high, "hovertemplate": hover}]
 
 
@@ -71,8 +71,7 @@ def _embedding(layer: LayerView) -> dict[str, Any]:
         "y": [row_name(row) for row in image.rows],
         "z": packed(image.values),
         "yaxis": "y4",
-        "colorscale": "RdBu",
-        "reversescale": False,
+        "colorscale": DIVERGING,
         "zmin": -image.limit,
         "zmax": image.limit,
         "colorbar": _colour_bar("embedding", "sd"),
@@ -117,10 +116,10 @@ def _layout(signal: SignalView, layer: LayerView) -> dict[str, Any]:
 
 def row_titles(signal: SignalView, layer: LayerView) -> dict[str, str]:
     """Say what each row shows, and how much of it: columns that average many frames say so."""
-    envelope, spectrogram, image = signal.envelope, signal.spectrogram, layer.image
+    spectrogram, image = signal.spectrogram, layer.image
     rate = f"{signal.sampling_rate / 1_000:g} kHz, mono"
     return {
-        "waveform": f"Waveform ({rate}; lowest and highest of each {envelope.samples_a_bin:,.0f} samples)",
+        "waveform": f"Waveform ({rate}; lowest and highest of each {signal.samples_a_bin:,.0f} samples)",
         "spectrogram": "Log-mel spectrogram" + _averages(spectrogram.windows_a_column, "windows of 25 ms"),
         "embedding": f"Layer {layer.layer}, each dim in its standard deviations, similar dims together"
         + _averages(image.frames_a_column, f"of {image.starts[-1]:,} frames"),
