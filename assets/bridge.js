@@ -48,6 +48,8 @@ function hook({ name, graph }) {
   cursor.hidden = true;
   graph.style.position = "relative";
   graph.appendChild(cursor);
+  // On a phone the colour bars would take a third of the width.
+  if (graph.clientWidth < 520) window.Plotly.restyle(graph, { showscale: false, "marker.showscale": false });
   if (name !== "timeline") return;
   if (state.range) window.Plotly.relayout(graph, { "xaxis.range": state.range });
   graph.on("plotly_relayout", () => {

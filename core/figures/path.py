@@ -74,11 +74,12 @@ def _layout_2d(layer: LayerView) -> dict[str, Any]:
 
 
 def _layout_3d(layer: LayerView) -> dict[str, Any]:
-    titled = zip("xyz", axis_titles(layer), strict=True)
+    # Long titles do not fit along a cube's edges.
+    titled = zip("xyz", (title.removesuffix(" of variance)") + ")" for title in axis_titles(layer)), strict=True)
     quiet = {"color": INK, "gridcolor": GRID, "zeroline": False, "showbackground": False, "showspikes": False}
     scene = {f"{letter}axis": {"title": {"text": title, "font": {"size": 11}}, **quiet} for letter, title in titled}
-    margin = {"l": 0, "r": 12, "t": 40, "b": 0}
-    return base_layout(height=HEIGHT, margin=margin, title=_title(layer), scene={**scene, "aspectmode": "data"})
+    margin, camera = {"l": 0, "r": 12, "t": 40, "b": 0}, {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}}
+    return base_layout(height=HEIGHT, margin=margin, title=_title(layer), scene={**scene, "aspectmode": "data", "camera": camera})
 
 
 def _title(layer: LayerView) -> dict[str, Any]:

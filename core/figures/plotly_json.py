@@ -61,6 +61,7 @@ def base_layout(**extra: Any) -> dict[str, Any]:
         "font": {"family": FONT, "size": 12, "color": INK},
         "hoverlabel": {"font": {"family": FONT, "size": 12}},
         "showlegend": False,
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": "#0f766e"},
     }
     return {**shared, **extra}
 

@@ -99,10 +99,11 @@ def _layout(signal: SignalView, layer: LayerView) -> dict[str, Any]:
     quiet = {"showticklabels": False, "showgrid": False, "fixedrange": True}
     dims = sum(map(len, layer.image.rows))
     span = {"range": [0, signal.seconds], "minallowed": 0, "maxallowed": signal.seconds}
+    titles = {"waveform": "Waveform", "spectrogram": "Log-mel spectrogram", "embedding": f"Layer {layer.layer}"}
     spikes = {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikecolor": INK, "spikedash": "dot"}
     return base_layout(
         height=HEIGHT,
-        margin={"l": 58, "r": 12, "t": 22, "b": 44},
+        margin={"l": 58, "r": 12, "t": 30, "b": 44},
         hovermode="x",
         dragmode="zoom",
         xaxis=axis(title={"text": "time (s)"}, anchor="y4", showgrid=False, **span, **spikes),
@@ -110,24 +111,25 @@ def _layout(signal: SignalView, layer: LayerView) -> dict[str, Any]:
         yaxis2=axis(domain=BANDS["waveform"], title={"text": "amplitude"}, nticks=4, fixedrange=True),
         yaxis3=axis(domain=BANDS["spectrogram"], title={"text": "Hz"}, type="category", fixedrange=True, showgrid=False, **ticks),
         yaxis4=axis(domain=BANDS["embedding"], title={"text": f"{dims} dims"}, type="category", range=[-0.5, n_rows - 0.5], **quiet),
-        annotations=[_row_title(row, text) for row, text in row_titles(signal, layer).items()],
+        annotations=[_row_title(row, text) for row, text in titles.items()],
     )
 
 
-def row_titles(signal: SignalView, layer: LayerView) -> dict[str, str]:
-    """Say what each row shows, and how much of it: columns that average many frames say so."""
-    spectrogram, image = signal.spectrogram, layer.image
-    rate = f"{signal.sampling_rate / 1_000:g} kHz, mono"
-    return {
-        "waveform": f"Waveform ({rate}; lowest and highest of each {signal.samples_a_bin:,.0f} samples)",
-        "spectrogram": "Log-mel spectrogram" + _averages(spectrogram.windows_a_column, "windows of 25 ms"),
-        "embedding": f"Layer {layer.layer}, each dim in its standard deviations, similar dims together"
-        + _averages(image.frames_a_column, f"of {image.starts[-1]:,} frames"),
-    }
+def timeline_caption(signal: SignalView, layer: LayerView) -> str:
+    """Say what exactly the rows show, and how much of it: columns that average many frames say so."""
+    image, dims = layer.image, sum(map(len, layer.image.rows))
+    grouped = f"; each row the mean of about {dims / len(image.rows):.1f} dims" if len(image.rows) < dims else ""
+    return (
+        f"Sound as the model hears it: mono, {signal.sampling_rate / 1_000:g} kHz. "
+        f"Waveform: lowest and highest of each {signal.samples_a_bin:,.0f} samples. "
+        f"Spectrogram: {_shown(signal.spectrogram.windows_a_column, 'window')} of 25 ms. "
+        f"Layer {layer.layer}: {_shown(image.frames_a_column, 'frame')} of {image.starts[-1]:,}, at the centre of what it "
+        f"sees; each dim in its own standard deviations, dims that move together side by side{grouped}."
+    )
 
 
-def _averages(count: float, what: str) -> str:
-    return f" (each column averages {count:,.1f} {what})" if count > 1 else ""
+def _shown(count: float, what: str) -> str:
+    return f"every {what}" if count == 1 else f"mean of each {count:,.1f} {what}s"
 
 
 def _row_title(row: str, text: str) -> dict[str, Any]:

@@ -27,9 +27,18 @@ def working(name: str) -> str:
 
 def failed(problem: str) -> str:
     """Say why there is no result."""
-    title = "Stopped" if problem == "Stopped." else "No result"
-    text = "Nothing was kept. Change what you like and start again." if problem == "Stopped." else escape(problem)
-    return f'<div class="strata-card strata-failed" role="alert"><h3>{title}</h3><p>{text}</p></div>'
+    return f'<div class="strata-card strata-failed" role="alert"><h3>No result</h3><p>{escape(problem)}</p></div>'
+
+
+def stopped() -> str:
+    """Say that the visitor stopped the run."""
+    told = "Nothing was kept. Change what you like and start again."
+    return f'<div class="strata-card" role="status"><h3>Stopped</h3><p>{told}</p></div>'
+
+
+def note(text: str) -> str:
+    """Show a remark in small print."""
+    return f'<p class="strata-note">{escape(text)}</p>'
 
 
 def about_limits(max_minutes: float, max_upload_mb: float) -> str:

@@ -67,6 +67,7 @@ class EmbedTab:
     player: gr.HTML
     layer: gr.Radio
     timeline: gr.Plot
+    caption: gr.HTML
     dimensions: gr.Radio
     path: gr.Plot
     files: gr.File
@@ -130,17 +131,17 @@ def _build_results() -> dict[str, Any]:
             js_on_load=(ASSETS / "bridge.js").read_text(encoding="utf-8"),
             elem_id="embed-player",
         )
-        with gr.Row(elem_classes="strata-choices"):
-            layer = gr.Radio([], label="Layer shown", elem_id="embed-layer", visible=False, scale=4)
-            dimensions = gr.Radio(["2-D", "3-D"], value="2-D", label="Path", elem_id="embed-dimensions", scale=1)
+        layer = gr.Radio([], label="Layer shown", elem_id="embed-layer", visible=False)
         timeline = gr.Plot(show_label=False, elem_id="embed-timeline")
+        caption = gr.HTML(elem_id="embed-caption")
+        dimensions = gr.Radio(["2-D", "3-D"], value="2-D", label="Path of the frames", elem_id="embed-dimensions")
         path = gr.Plot(show_label=False, elem_id="embed-path")
         files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="embed-files")
         with gr.Accordion("All facts about this run", open=False):
             metadata = gr.JSON(show_label=False)
     return {
         "card": card, "results": results, "facts": facts, "player": player, "layer": layer, "timeline": timeline,
-        "dimensions": dimensions, "path": path, "files": files, "metadata": metadata,
+        "caption": caption, "dimensions": dimensions, "path": path, "files": files, "metadata": metadata,
     }  # fmt: skip
 
 
@@ -236,27 +237,26 @@ class Actions:
             run.signal = view_signal(signal, run.folder / "listen.wav", on_progress)
 
     @shown_errors
-    def redraw(self, run_id: str, layer: int, three_d: str, request: gr.Request) -> tuple[PlotData, PlotData]:
+    def redraw(self, run_id: str, layer: int, three_d: str, request: gr.Request) -> tuple[PlotData, str, PlotData]:
         """Draw another computed layer."""
         return self._draw(self.sessions.get(request.session_hash, run_id), layer, three_d)
 
     @shown_errors
     def redraw_path(self, run_id: str, layer: int, three_d: str, request: gr.Request) -> PlotData:
         """Draw the path with another number of axes."""
-        return self._draw(self.sessions.get(request.session_hash, run_id), layer, three_d)[1]
+        return self._draw(self.sessions.get(request.session_hash, run_id), layer, three_d)[2]
 
-    def _draw(self, run: Run, layer: int, three_d: str) -> tuple[PlotData, PlotData]:
+    def _draw(self, run: Run, layer: int, three_d: str) -> tuple[PlotData, str, PlotData]:
         from core.analysis.views import view_layer
         from core.figures.path import path_figure
-        from core.figures.plotly_json import to_json
-        from core.figures.timeline import timeline_figure
+        from core.figures.timeline import timeline_caption, timeline_figure
 
         result, values = _result(run), _result(run).embeddings()
         frames = values if values.ndim == 2 else values[result.info.layers.index(layer)]
         view, name = view_layer(frames, result.info.clock, layer), f"{result.source.stem}_layer_{layer}"
-        figures = timeline_figure(run.signal, view, name), path_figure(view, f"{name}_pca", three_d == "3-D")
-        timeline, path = (PlotData(type="plotly", plot=to_json(figure)) for figure in figures)
-        return timeline, path
+        timeline = timeline_figure(run.signal, view, name)
+        path = path_figure(view, f"{name}_pca", three_d == "3-D")
+        return _plot(timeline), cards.note(timeline_caption(run.signal, view)), _plot(path)
 
     def begin(self, recording: str | None) -> list[Any]:
         """Show that work is under way."""
@@ -277,12 +277,13 @@ class Actions:
     def fail(self, request: gr.Request) -> list[Any]:
         """Show why there is no result."""
         run = self.sessions.current(request.session_hash)
-        return [gr.HTML(cards.failed(run.problem if run else ""), visible=True), *_buttons(busy=False)]
+        stopped = run is None or run.stop.is_set()
+        return [gr.HTML(cards.stopped() if stopped else cards.failed(run.problem), visible=True), *_buttons(busy=False)]
 
     def stop(self, request: gr.Request) -> list[Any]:
         """Stop the page's run."""
         self.sessions.stop(request.session_hash)
-        return [gr.HTML(cards.failed("Stopped."), visible=True), *_buttons(busy=False)]
+        return [gr.HTML(cards.stopped(), visible=True), *_buttons(busy=False)]
 
     def describe(self, recording: str | None) -> str:
         """Say what the chosen file holds, or why it cannot be used."""
@@ -324,6 +325,12 @@ def _reporter(run: Run, progress: gr.Progress) -> OnProgress:
     return report
 
 
+def _plot(figure: dict[str, Any]) -> PlotData:
+    from core.figures.plotly_json import to_json
+
+    return PlotData(type="plotly", plot=to_json(figure))
+
+
 def _result(run: Run) -> EmbedResult:
     if run.result is None:
         raise InputError("This run has no result. Embed again.")
@@ -349,8 +356,9 @@ def wire(app: gr.Blocks, tab: EmbedTab, actions: Actions) -> None:
     tab.source.change(actions.describe, tab.source, tab.about, **QUICK)
     tab.microphone.stop_recording(actions.take_recording, tab.microphone, [tab.source, tab.inputs], **QUICK)
     tab.model.change(actions.layer_choices, tab.model, tab.layers, **QUICK)
-    tab.layer.change(actions.redraw, [tab.run_id, tab.layer, tab.dimensions], [tab.timeline, tab.path], **QUICK)
-    tab.dimensions.change(actions.redraw_path, [tab.run_id, tab.layer, tab.dimensions], tab.path, **QUICK)
+    plots = [tab.timeline, tab.caption, tab.path]
+    tab.layer.input(actions.redraw, [tab.run_id, tab.layer, tab.dimensions], plots, **QUICK)
+    tab.dimensions.input(actions.redraw_path, [tab.run_id, tab.layer, tab.dimensions], tab.path, **QUICK)
     _wire_runs(tab, actions)
 
 
@@ -368,7 +376,7 @@ def _chain(begun: Any, tab: EmbedTab, actions: Actions, **public: Any) -> list[A
     """After ``begun``: embed, then show; whatever fails is said on the page."""
     settings = [tab.model, tab.layers, tab.device, tab.engine, tab.precision, tab.formats]
     files = [tab.files, tab.metadata, tab.run_id]
-    page = [tab.card, tab.results, tab.facts, tab.player, tab.layer, tab.timeline, tab.path]
+    page = [tab.card, tab.results, tab.facts, tab.player, tab.layer, tab.timeline, tab.caption, tab.path]
     on_card: dict[str, Any] = {"show_progress_on": tab.card}
     embedded = begun.then(actions.embed, [tab.source, *settings], files, **HEAVY, **on_card, **public)
     shown = embedded.success(

@@ -36,15 +36,14 @@ class TimeLeft:
 
 
 def in_words(seconds: float) -> str:
-    """Round a duration to what a reader wants to know: ``8 s``, ``3 min 20 s``, ``1 h 05 min``.
+    """Round a duration to what a reader wants to know: ``8 s``, ``3 min 20 s``, ``20 min``, ``1 h 5 min``.
 
     >>> in_words(200.4)
     '3 min 20 s'
     """
     whole = max(1, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    if whole >= 3_600:
+        whole = round(whole / 60) * 60
+    units = (("h", 3_600), ("min", 60), ("s", 1))
+    parts = [(whole % (size * 60) // size if unit != "h" else whole // size, unit) for unit, size in units]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
