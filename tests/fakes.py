@@ -37,7 +37,7 @@ class FakeTasks:
 
     slowness: float = 0.0
 
-    def list_models(self) -> Sequence[FakeModel]:
+    def list_models(self, *, ask_hub: bool = True) -> Sequence[FakeModel]:
         return [FakeModel("fake-encoder"), FakeModel("another-fake", n_layers=2)]
 
     def embed(

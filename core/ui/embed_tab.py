@@ -40,8 +40,8 @@ class Tasks(Protocol):
     ) -> EmbedResult:
         """Embed one recording and write the files."""
 
-    def list_models(self) -> Sequence[Any]:
-        """Name the models at hand: records with name, where, n_layers, dim and note."""
+    def list_models(self, *, ask_hub: bool = True) -> Sequence[Any]:
+        """Name the models at hand, the default first: records with name, where and n_layers."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _build_inputs(settings: UiSettings) -> dict[str, Any]:
         gr.HTML('<p class="strata-note">Examples</p>')
         examples = {name: gr.Button(label, size="sm", min_width=60) for name, label in EXAMPLES.items()}
     models = gr.Dropdown(
-        [], label="Model", info="A model from the list, a hub id or a folder", allow_custom_value=True, elem_id="embed-model"
+        [""], value="", label="Model", info="A model from the list, a hub id or a folder", allow_custom_value=True, elem_id="embed-model"
     )
     layers = gr.Dropdown(
         LAYERS, value="last", label="Layers", info="0 is the transformer's input; several as 0,6,12", allow_custom_value=True
@@ -138,7 +138,7 @@ def _build_results() -> dict[str, Any]:
         path = gr.Plot(show_label=False, elem_id="embed-path")
         files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="embed-files")
         with gr.Accordion("All facts about this run", open=False):
-            metadata = gr.JSON(show_label=False)
+            metadata = gr.JSON(label="Facts", show_label=False)
     return {
         "card": card, "results": results, "facts": facts, "player": player, "layer": layer, "timeline": timeline,
         "caption": caption, "dimensions": dimensions, "path": path, "files": files, "metadata": metadata,
@@ -301,15 +301,21 @@ class Actions:
         return [recorded, gr.Tabs(selected="file")] if recorded else [gr.skip(), gr.skip()]
 
     def models(self) -> gr.Dropdown:
-        """List the models at hand, the default first."""
-        names = [entry.name for entry in self.tasks.list_models()]
-        return gr.Dropdown(names, value=names[0] if names else "")
+        """List the models at hand, the default first; the hub is not asked."""
+        entries = self.tasks.list_models(ask_hub=False)
+        here = [entry.name for entry in entries if not entry.where.startswith("hub")]
+        choices = [(f"{entry.name} ({_place(entry.where)})", entry.name) for entry in entries]
+        return gr.Dropdown(choices, value=here[0] if here else "")
 
     def layer_choices(self, model: str) -> gr.Dropdown:
         """Offer the numbers of the layers that the chosen model has."""
-        known = {entry.name: entry.n_layers for entry in self.tasks.list_models()}
+        known = {entry.name: entry.n_layers for entry in self.tasks.list_models(ask_hub=False)}
         numbers = [(f"Layer {n}", str(n)) for n in range((known.get(model) or -1) + 1)]
         return gr.Dropdown([*LAYERS, *numbers])
+
+
+def _place(where: str) -> str:
+    return "from the hub" if where.startswith("hub") else where
 
 
 def _reporter(run: Run, progress: gr.Progress) -> OnProgress:

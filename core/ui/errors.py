@@ -36,7 +36,7 @@ def shown_errors(callback: Callable[P, R]) -> Callable[P, R]:
             raise gr.Error("Stopped.", visible=False, print_exception=False) from error
         except Exception as error:
             raise gr.Error(
-                html.escape(explain(error)), title="It did not work", duration=12, print_exception=False
+                html.escape(explain(error), quote=False), title="It did not work", duration=12, print_exception=False
             ) from error
 
     return wrapped
