@@ -1,15 +1,11 @@
 """Start Strata in the browser: ``python app.py``. On a Hugging Face Space this file is what runs."""
 
 import argparse
-import os
 import signal
 import sys
 from dataclasses import replace
 
-# Before gradio is imported: the page asks no other machine for anything.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-
-from core.ui.sessions import use_private_folder
+from core.ui.environment import prepare
 from core.ui.settings import UiSettings
 
 
@@ -20,8 +16,12 @@ def read_flags(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", help="address to listen on (127.0.0.1; 0.0.0.0 for all)")
     parser.add_argument("--port", type=int, help="port to listen on (the first free one from 7860 on)")
     parser.add_argument("--share", action="store_true", help="make a public link through Gradio's servers")
-    parser.add_argument("--max-upload-mb", type=float, default=defaults.max_upload_mb, help="largest file (%(default)g)")
-    parser.add_argument("--max-minutes", type=float, default=defaults.max_minutes, help="longest recording (%(default)g)")
+    parser.add_argument(
+        "--max-upload-mb", type=float, default=defaults.max_upload_mb, help="largest file (%(default)g)"
+    )
+    parser.add_argument(
+        "--max-minutes", type=float, default=defaults.max_minutes, help="longest recording (%(default)g)"
+    )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser.parse_args(arguments)
 
@@ -30,9 +30,9 @@ flags = read_flags(sys.argv[1:] if __name__ == "__main__" else [])
 settings = replace(
     UiSettings.from_environment(), max_upload_mb=flags.max_upload_mb, max_minutes=flags.max_minutes
 ).shared(flags.share)
-use_private_folder()
+prepare()
 
-from core.ui.app import build_app  # noqa: E402 (gradio reads the two settings above when it is imported)
+from core.ui.app import build_app  # noqa: E402 (gradio reads what prepare() sets when it is imported)
 
 demo = build_app(settings)
 

@@ -1,7 +1,7 @@
 """Make the example clips of the app: espeak-ng speaks two of them, numpy draws the third.
 
-Run it from the root of the repository (``python assets/make_examples.py``); the clips lie in ``assets/examples``. Only this
-script needs espeak-ng, the app only reads what it left.
+Run it from the root of the repository (``python assets/make_examples.py``); the clips lie in ``assets/examples``. Only
+this script needs espeak-ng, the app only reads what it left.
 """
 
 import io
@@ -46,7 +46,7 @@ def faded(samples: np.ndarray, seconds: float = 0.02) -> np.ndarray:
 def test_sounds(seed: int = 0) -> np.ndarray:
     """Return eight seconds whose content is known: each second one sound of 0.8 s, then 0.2 s of silence.
 
-    In order: tones of 220, 440, 880 and 1,760 Hz, a chirp from 100 to 8,000 Hz, white noise, clicks at 20 Hz, 440 Hz again.
+    Tones of 220, 440, 880 and 1,760 Hz, a chirp from 100 to 8,000 Hz, white noise, clicks at 20 Hz, and 440 Hz again.
     """
     n = round(0.8 * SAMPLING_RATE)
     t = np.arange(n) / SAMPLING_RATE

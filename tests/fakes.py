@@ -1,4 +1,4 @@
-"""A stand-in for ``core.tasks`` that needs no trained network: an encoder of random projections, honest about its frames.
+"""A stand-in for ``core.tasks`` without a trained network: an encoder of random projections, honest about its frames.
 
 It reads with core.audio and counts frames with core.clock, so that what the page shows of it can be checked; only the
 numbers in the frames are made up (a fixed random projection of the power spectrum).

@@ -1,6 +1,7 @@
 """Turn the frames of one layer into an image for the screen: rows of dims, columns of time."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,7 +14,7 @@ class FrameImage:
     """A layer as an image, each dim in units of its own standard deviation over the recording.
 
     Attributes:
-        values: (n_rows, n_columns) float32, z-scores; each value is the mean over the dims and frames that fell into the cell.
+        values: (n_rows, n_columns) float32, z-scores; each is the mean over the dims and frames of its cell.
         rows: For each row, the dims averaged in it; dims that move together lie together.
         starts: (n_columns + 1,) int64; column c averages frames starts[c]..starts[c + 1] - 1.
         limit: The colour scale runs from -limit to limit; 99 % of all cells lie inside.
@@ -54,7 +55,7 @@ def frame_image(values: np.ndarray, most_columns: int = 1_000, most_rows: int = 
     order = similar_together(scored)
     bounds = np.linspace(0, dim, min(dim, most_rows) + 1).round().astype(np.int64)
     image = np.add.reduceat(scored[:, order], bounds[:-1], axis=1) / np.diff(bounds)
-    rows = tuple(tuple(order[a:b].tolist()) for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+    rows = tuple(tuple(order[a:b].tolist()) for a, b in pairwise(bounds))
     limit = float(np.percentile(np.abs(image), 99)) or 1.0
     return FrameImage(np.ascontiguousarray(image.T, dtype=np.float32), rows, starts, limit)
 

@@ -60,7 +60,9 @@ def pca_path(
     if n_axes > 0:
         sample = np.asarray(values[fitted], dtype=np.float64)
         if sample.std() > 0:
-            pca = PCA(n_axes, svd_solver="covariance_eigh" if len(fitted) > dim else "full").fit(sample)
+            # Lanczos finds a few axes ten times sooner than a whole decomposition; it cannot find all there are.
+            solver = "arpack" if n_axes < min(sample.shape) else "full"
+            pca = PCA(n_axes, svd_solver=solver, random_state=0).fit(sample)
             points[:, :n_axes] = pca.transform(np.asarray(values[shown], dtype=np.float64))
             explained[:n_axes] = pca.explained_variance_ratio_
     return Projection(points, explained, shown, n_frames, len(fitted))

@@ -12,6 +12,7 @@ N_MELS = 80
 FLOOR_DB = -80.0
 """Lowest level shown, in dB below the loudest cell."""
 
+
 @dataclass(frozen=True)
 class Spectrogram:
     """Mean power on the mel scale.
@@ -40,7 +41,8 @@ class SpectrogramBuilder:
         self.starts = np.linspace(0, self.n_windows, min(self.n_windows, most_columns) + 1).round().astype(np.int64)
         self.power = np.zeros((len(self.starts) - 1, N_MELS))
         self.taper = np.hanning(self.window + 2)[1:-1].astype(np.float32)
-        self.n_fft = 1 << (self.window - 1).bit_length()
+        # Padding to 512 keeps the lowest filters of slow rates from falling between two bins.
+        self.n_fft = max(512, 1 << (self.window - 1).bit_length())
         self.filters, self.hertz = mel_filters(self.n_fft, sampling_rate)
         self._tail = np.zeros(0, dtype=np.float32)
         self._done = 0
@@ -78,17 +80,13 @@ class SpectrogramBuilder:
 
 
 def mel_filters(n_fft: int, sampling_rate: int, n_mels: int = N_MELS) -> tuple[np.ndarray, np.ndarray]:
-    """Return triangular mel filters (n_fft // 2 + 1, n_mels) and their centres in Hz, (n_mels,): Slaney's scale and norm.
+    """Return triangular mel filters, (n_fft // 2 + 1, n_mels), and their centres in Hz, (n_mels,).
 
-    Where the rate is low, the lowest filters may fall between two bins of the FFT; those take the nearest bin.
+    Scale and norm are Slaney's.
     """
     from transformers.audio_utils import hertz_to_mel, mel_filter_bank, mel_to_hertz
 
-    n_bins, top = n_fft // 2 + 1, sampling_rate / 2
-    edges = np.linspace(hertz_to_mel(0.0, "slaney"), hertz_to_mel(top, "slaney"), n_mels + 2)
-    centres = mel_to_hertz(edges, "slaney")[1:-1]
-    filters = mel_filter_bank(n_bins, n_mels, 0.0, top, sampling_rate, norm="slaney", mel_scale="slaney")
-    for band in np.flatnonzero(filters.max(axis=0) == 0):
-        filters[round(centres[band] / top * (n_bins - 1)), band] = 2.0 / (mel_to_hertz(edges[band + 2], "slaney") - mel_to_hertz(edges[band], "slaney"))
-    return filters.astype(np.float32), centres
-
+    top = sampling_rate / 2
+    filters = mel_filter_bank(n_fft // 2 + 1, n_mels, 0.0, top, sampling_rate, norm="slaney", mel_scale="slaney")
+    mels = np.linspace(0.0, float(hertz_to_mel(top, "slaney")), n_mels + 2)
+    return filters.astype(np.float32), np.asarray(mel_to_hertz(mels, "slaney"))[1:-1]

@@ -13,7 +13,6 @@ from core.arrays import OnProgress, Progress, ignore_progress
 from core.audio.signal import Signal
 from core.clock import FrameClock
 
-
 MOST_BINS = 2_000
 """Bins of a waveform at most: more than the plot has pixels."""
 
@@ -43,20 +42,31 @@ class SignalView:
 
 
 @dataclass(frozen=True)
-class LayerView:
-    """One layer over time.
+class ImageView:
+    """One layer as an image over time.
 
     Attributes:
         layer: Its number.
         image: All frames as an image.
-        edges: (n_columns + 1,) float64, seconds at the borders of the image's columns: half a stride around the centres.
-        path: Frames on principal axes.
-        centres: (n_shown,) float64, seconds at the centre of each frame of the path.
+        edges: (n_columns + 1,) float64, seconds at the borders of the columns: half a stride around the centres.
     """
 
     layer: int
     image: FrameImage
     edges: np.ndarray
+
+
+@dataclass(frozen=True)
+class PathView:
+    """One layer as a path through its space.
+
+    Attributes:
+        layer: Its number.
+        path: Frames on principal axes.
+        centres: (n_shown,) float64, seconds at the centre of each frame of the path.
+    """
+
+    layer: int
     path: Projection
     centres: np.ndarray
 
@@ -82,12 +92,16 @@ def view_signal(signal: Signal, listen: Path | None = None, on_progress: OnProgr
     return SignalView(envelope, times, total / len(envelope), spectrogram.result(), signal.duration_seconds, rate)
 
 
-def view_layer(values: np.ndarray, clock: FrameClock, layer: int) -> LayerView:
-    """Reduce one layer, (n_frames, dim), to what the screen needs; a memory map is read in blocks."""
-    image, path = frame_image(values), pca_path(values)
-    half = clock.stride_seconds / 2
-    edges = clock.centre(image.starts) - half
-    return LayerView(layer, image, edges, path, clock.centre(path.frames))
+def view_image(values: np.ndarray, clock: FrameClock, layer: int) -> ImageView:
+    """Reduce one layer, (n_frames, dim), to an image; a memory map is read in blocks."""
+    image = frame_image(values)
+    return ImageView(layer, image, clock.centre(image.starts) - clock.stride_seconds / 2)
+
+
+def view_path(values: np.ndarray, clock: FrameClock, layer: int) -> PathView:
+    """Reduce one layer, (n_frames, dim), to a path; of a memory map only the frames needed are read."""
+    path = pca_path(values)
+    return PathView(layer, path, clock.centre(path.frames))
 
 
 class _Recorder:

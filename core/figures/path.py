@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.views import LayerView
+from core.analysis.views import PathView
 from core.figures.plotly_json import GRID, INK, VIRIDIS, Figure, axis, base_layout, configuration, packed
 
 HEIGHT = 480
 """Pixels."""
 
 
-def path_figure(layer: LayerView, name: str, three_d: bool = False) -> Figure:
+def path_figure(layer: PathView, name: str, three_d: bool = False) -> Figure:
     """Draw the path of the frames in two or three dimensions.
 
     Args:
@@ -24,7 +24,7 @@ def path_figure(layer: LayerView, name: str, three_d: bool = False) -> Figure:
     return {"data": [trace], "layout": layout, "config": configuration(name)}
 
 
-def path_title(layer: LayerView) -> str:
+def path_title(layer: PathView) -> str:
     """Say how many frames are drawn and, where the axes were fitted on fewer than all, on how many."""
     path = layer.path
     shown = f"{path.n_frames:,} frames"
@@ -34,12 +34,12 @@ def path_title(layer: LayerView) -> str:
     return f"PCA of layer {layer.layer}, {shown}{fitted}"
 
 
-def axis_titles(layer: LayerView) -> list[str]:
+def axis_titles(layer: PathView) -> list[str]:
     """Name each axis with the share of variance that it explains: ``PC 1 (31.4 % of variance)``."""
     return [f"PC {i} ({share:.1%} of variance)".replace("%", " %") for i, share in enumerate(layer.path.explained, 1)]
 
 
-def _points(layer: LayerView, three_d: bool) -> dict[str, Any]:
+def _points(layer: PathView, three_d: bool) -> dict[str, Any]:
     points, times = layer.path.points, layer.centres
     marker = {
         "size": 3 if three_d else 6,
@@ -59,7 +59,7 @@ def _points(layer: LayerView, three_d: bool) -> dict[str, Any]:
     }
 
 
-def _layout_2d(layer: LayerView) -> dict[str, Any]:
+def _layout_2d(layer: PathView) -> dict[str, Any]:
     x, y, _ = axis_titles(layer)
     return base_layout(
         height=HEIGHT,
@@ -73,14 +73,16 @@ def _layout_2d(layer: LayerView) -> dict[str, Any]:
     )
 
 
-def _layout_3d(layer: LayerView) -> dict[str, Any]:
+def _layout_3d(layer: PathView) -> dict[str, Any]:
     # Long titles do not fit along a cube's edges.
     titled = zip("xyz", (title.removesuffix(" of variance)") + ")" for title in axis_titles(layer)), strict=True)
     quiet = {"color": INK, "gridcolor": GRID, "zeroline": False, "showbackground": False, "showspikes": False}
     scene = {f"{letter}axis": {"title": {"text": title, "font": {"size": 11}}, **quiet} for letter, title in titled}
     margin, camera = {"l": 0, "r": 12, "t": 40, "b": 0}, {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}}
-    return base_layout(height=HEIGHT, margin=margin, title=_title(layer), scene={**scene, "aspectmode": "data", "camera": camera})
+    return base_layout(
+        height=HEIGHT, margin=margin, title=_title(layer), scene={**scene, "aspectmode": "data", "camera": camera}
+    )
 
 
-def _title(layer: LayerView) -> dict[str, Any]:
+def _title(layer: PathView) -> dict[str, Any]:
     return {"text": path_title(layer), "font": {"size": 13}, "x": 0.01, "xanchor": "left", "y": 0.98, "yanchor": "top"}

@@ -1,7 +1,8 @@
 """Plotly figures as plain dictionaries, arrays packed in base64, without importing plotly.
 
-The format is plotly.js's own (``{"data", "layout", "config"}``; typed arrays since 2.35 as ``{"dtype", "bdata", "shape"}``). Backgrounds are
-transparent and texts take the page's colour from its stylesheet, so that one figure serves the light and the dark page.
+The format is plotly.js's own (``{"data", "layout", "config"}``; typed arrays since 2.35 as
+``{"dtype", "bdata", "shape"}``). Backgrounds are transparent and texts take the page's colour from its stylesheet, so
+that one figure serves the light and the dark page.
 """
 
 import base64
@@ -28,7 +29,7 @@ VIRIDIS = [
     [0.9, "#a0da39"],
     [1.0, "#c5e021"],
 ]
-"""Viridis without its palest yellow, which vanishes on white; safe for colour-blind readers. Used for time everywhere."""
+"""Viridis without its palest yellow, which vanishes on white; safe for colour-blind readers. Time has this one."""
 
 DIVERGING = [
     [0.0, "#0b3c5d"],

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.views import LayerView, SignalView
+from core.analysis.views import ImageView, SignalView
 from core.figures.plotly_json import DIVERGING, INK, VIRIDIS, Figure, axis, base_layout, configuration, packed
 
 HEIGHT = 620
@@ -16,7 +16,7 @@ BANDS = {"ribbon": (0.975, 1.0), "waveform": (0.80, 0.945), "spectrogram": (0.47
 HERTZ_TICKS = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
 
 
-def timeline_figure(signal: SignalView, layer: LayerView, name: str) -> Figure:
+def timeline_figure(signal: SignalView, layer: ImageView, name: str) -> Figure:
     """Draw the three rows; zooming into one zooms into all, since they share the axis.
 
     Args:
@@ -63,7 +63,7 @@ def _spectrogram(signal: SignalView) -> dict[str, Any]:
     }
 
 
-def _embedding(layer: LayerView) -> dict[str, Any]:
+def _embedding(layer: ImageView) -> dict[str, Any]:
     image = layer.image
     return {
         "type": "heatmap",
@@ -92,7 +92,7 @@ def _colour_bar(row: str, unit: str) -> dict[str, Any]:
     return {**place, "outlinewidth": 0, "title": {"text": unit, "side": "top"}, "nticks": 5, "tickcolor": INK}
 
 
-def _layout(signal: SignalView, layer: LayerView) -> dict[str, Any]:
+def _layout(signal: SignalView, layer: ImageView) -> dict[str, Any]:
     spectrogram, n_rows = signal.spectrogram, len(layer.image.rows)
     shown = [(hz, int(np.abs(spectrogram.hertz - hz).argmin())) for hz in HERTZ_TICKS if hz <= spectrogram.hertz[-1]]
     ticks = {"tickvals": [index for _, index in shown], "ticktext": [_hertz_label(hz) for hz, _ in shown]}
@@ -109,13 +109,21 @@ def _layout(signal: SignalView, layer: LayerView) -> dict[str, Any]:
         xaxis=axis(title={"text": "time (s)"}, anchor="y4", showgrid=False, **span, **spikes),
         yaxis=axis(domain=BANDS["ribbon"], **quiet),
         yaxis2=axis(domain=BANDS["waveform"], title={"text": "amplitude"}, nticks=4, fixedrange=True),
-        yaxis3=axis(domain=BANDS["spectrogram"], title={"text": "Hz"}, type="category", fixedrange=True, showgrid=False, **ticks),
-        yaxis4=axis(domain=BANDS["embedding"], title={"text": f"{dims} dims"}, type="category", range=[-0.5, n_rows - 0.5], **quiet),
+        yaxis3=axis(
+            domain=BANDS["spectrogram"], title={"text": "Hz"}, type="category", fixedrange=True, showgrid=False, **ticks
+        ),
+        yaxis4=axis(
+            domain=BANDS["embedding"],
+            title={"text": f"{dims} dims"},
+            type="category",
+            range=[-0.5, n_rows - 0.5],
+            **quiet,
+        ),
         annotations=[_row_title(row, text) for row, text in titles.items()],
     )
 
 
-def timeline_caption(signal: SignalView, layer: LayerView) -> str:
+def timeline_caption(signal: SignalView, layer: ImageView) -> str:
     """Say what exactly the rows show, and how much of it: columns that average many frames say so."""
     image, dims = layer.image, sum(map(len, layer.image.rows))
     grouped = f"; each row the mean of about {dims / len(image.rows):.1f} dims" if len(image.rows) < dims else ""
@@ -123,8 +131,8 @@ def timeline_caption(signal: SignalView, layer: LayerView) -> str:
         f"Sound as the model hears it: mono, {signal.sampling_rate / 1_000:g} kHz. "
         f"Waveform: lowest and highest of each {signal.samples_a_bin:,.0f} samples. "
         f"Spectrogram: {_shown(signal.spectrogram.windows_a_column, 'window')} of 25 ms. "
-        f"Layer {layer.layer}: {_shown(image.frames_a_column, 'frame')} of {image.starts[-1]:,}, at the centre of what it "
-        f"sees; each dim in its own standard deviations, dims that move together side by side{grouped}."
+        f"Layer {layer.layer}: {_shown(image.frames_a_column, 'frame')} of {image.starts[-1]:,}, at the centre of what "
+        f"it sees; each dim in its own standard deviations, dims that move together side by side{grouped}."
     )
 
 

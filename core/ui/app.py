@@ -7,13 +7,14 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from core.ui import embed_tab
+from core.ui.embed_actions import Actions, Tasks
 from core.ui.sessions import Sessions
 from core.ui.settings import UiSettings
 
 HEADER = '<header class="strata-header"><h1>Strata</h1><p>Speech and brain models, layer by layer</p></header>'
 
 
-def build_app(settings: UiSettings | None = None, tasks: embed_tab.Tasks | None = None) -> gr.Blocks:
+def build_app(settings: UiSettings | None = None, tasks: Tasks | None = None) -> gr.Blocks:
     """Build the app.
 
     Args:
@@ -27,12 +28,12 @@ def build_app(settings: UiSettings | None = None, tasks: embed_tab.Tasks | None 
         gr.HTML(HEADER)
         with gr.Tabs(), gr.Tab("Embed", id="embed"):
             tab = embed_tab.build(settings)
-        embed_tab.wire(app, tab, embed_tab.Actions(tasks or _own_tasks(), settings, sessions))
+        embed_tab.wire(app, tab, Actions(tasks or _own_tasks(), settings, sessions))
         app.unload(_leaving(sessions))
     return app
 
 
-def _own_tasks() -> embed_tab.Tasks:
+def _own_tasks() -> Tasks:
     from core import tasks
 
     return tasks

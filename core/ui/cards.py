@@ -11,8 +11,8 @@ from core.ui.progress import in_words
 
 EMPTY = """
 <div class="strata-card strata-empty">
-  <svg viewBox="0 0 240 64" aria-hidden="true"><path d="M4 32h14l5-12 7 26 8-40 9 50 8-36 7 22 6-14 6 9 5-5h14l6-16 7 30 8-38
-  9 44 8-28 6 12 6-8 5 4h18l5-10 6 20 7-28 7 32 6-18 5 4h18" /></svg>
+  <svg viewBox="0 0 240 64" aria-hidden="true"><path d="M4 32h14l5-12 7 26 8-40 9 50 8-36 7 22 6-14 6 9 5-5h14l6-16 7 30
+  8-38 9 44 8-28 6 12 6-8 5 4h18l5-10 6 20 7-28 7 32 6-18 5 4h18" /></svg>
   <h3>Nothing embedded yet</h3>
   <p>Choose a recording, or try an example. You will see its waveform, its spectrogram, what the model makes of each
   moment, and the path of the frames through the model's space. Click anywhere in a plot to hear that moment.</p>
@@ -62,12 +62,10 @@ def unusable_recording(problem: str) -> str:
 def facts(result: EmbedResult) -> str:
     """Say what was computed, how, and what to mind."""
     told = result.info.metadata
-    lines = [_what(result), _how(told), *(f"<li>{escape(str(warning))}</li>" for warning in told.get("warnings", []))]
-    notes = "".join(lines[2:]) + "".join(
-        f"<li>No .{escape(kind)} file: {escape(why)}</li>" for kind, why in result.problems.items()
-    )
-    minded = f'<ul class="strata-warnings">{notes}</ul>' if notes else ""
-    return f'<div class="strata-facts"><p>{lines[0]}</p><p class="strata-how">{lines[1]}</p>{minded}</div>'
+    notes = [*told.get("warnings", []), *(f"No .{kind} file: {why}" for kind, why in result.problems.items())]
+    listed = "".join(f"<li>{escape(str(note))}</li>" for note in notes)
+    minded = f'<ul class="strata-warnings">{listed}</ul>' if notes else ""
+    return f'<div class="strata-facts"><p>{_what(result)}</p><p class="strata-how">{_how(told)}</p>{minded}</div>'
 
 
 def _what(result: EmbedResult) -> str:
@@ -87,14 +85,17 @@ def _layers(layers: Sequence[int]) -> str:
 
 
 def _how(told: dict[str, Any]) -> str:
-    parts = [f"{told[key]} ({told[reason]})" if told.get(reason) else str(told[key]) for key, reason in _CHOICES if told.get(key)]
+    parts = [_chosen(kind, told) for kind in ("device", "engine", "precision") if told.get(kind)]
     taken, length = told.get("seconds_taken"), told.get("duration_seconds")
     if taken and length:
-        parts.append(f"{length:,.1f} s of sound in {_seconds(taken)}, {length / taken:,.1f} times real time")
-    return escape("; ".join(parts)) + "."
+        parts.append(f"{length:,.1f} s of sound in {_seconds(taken)}, {length / taken:,.1f} times real time.")
+    return " ".join(parts)
 
 
-_CHOICES = (("device", "device_reason"), ("engine", "engine_reason"), ("precision", "precision_reason"))
+def _chosen(kind: str, told: dict[str, Any]) -> str:
+    """Return, say, "Engine openvino: the fastest here that agrees."."""
+    reason = f": {told[f'{kind}_reason']}" if told.get(f"{kind}_reason") else ""
+    return f"{kind.capitalize()} <strong>{escape(str(told[kind]))}</strong>{escape(reason)}."
 
 
 def _seconds(value: float) -> str:

@@ -1,14 +1,12 @@
 """Where the app keeps what a visitor computed: one private folder a page, gone when the page is.
 
-Pages are told apart by the hash that Gradio gives each one. The client chooses that hash, so it is only ever a key, never
-part of a path; the folders have names of our own that cannot be guessed, because whoever knows a path may fetch it.
+Pages are told apart by the hash that Gradio gives each one. The client chooses that hash, so it is only ever a key,
+never part of a path; the folders have names of our own that cannot be guessed, because whoever knows a path may fetch
+it.
 """
 
-import atexit
-import os
 import secrets
 import shutil
-import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +60,9 @@ class Sessions:
             self._stay(session)
             run = self._runs.get(session)
         if run is None or run.id != run_id:
-            raise InputError("This result is no longer kept: the page was closed or another run replaced it. Embed again.")
+            raise InputError(
+                "This result is no longer kept: the page was closed or another run replaced it. Embed again."
+            )
         return run
 
     def current(self, session: str) -> Run | None:
@@ -101,16 +101,3 @@ def _drop(run: Run | None) -> None:
     if run is not None:
         run.stop.set()
         shutil.rmtree(run.folder, ignore_errors=True)
-
-
-def use_private_folder() -> Path:
-    """Keep uploads and results in a folder that only this user can read, and that goes when the process ends.
-
-    Gradio's own default, ``/tmp/gradio``, is shared by all users of a machine. A folder that GRADIO_TEMP_DIR names is left
-    to its owner.
-    """
-    if "GRADIO_TEMP_DIR" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="strata-")
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(os.environ["GRADIO_TEMP_DIR"])

@@ -41,8 +41,8 @@ class UiSettings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "UiSettings":
         """Take the defaults of this kind of machine, changed by STRATA_MAX_UPLOAD_MB and STRATA_MAX_MINUTES.
 
-        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB and 20 minutes, and no folder of the machine may be
-        named.
+        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB and 20 minutes, and no folder of the machine
+        may be named.
         """
         on_space = bool(environment.get("SPACE_ID"))
         return cls(
