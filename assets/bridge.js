@@ -39,6 +39,8 @@ function playFrom(seconds) {
 
 function hook({ name, graph }) {
   graph.dataset.strata = state.run || "";
+  graph.setAttribute("role", "group");
+  graph.setAttribute("aria-label", name === "timeline" ? "Waveform, spectrogram and layer over time" : "Path of the frames");
   graph.on("plotly_click", (event) => {
     const point = event.points[0], data = point.customdata;
     playFrom(data && data.length ? data[0] : point.x);

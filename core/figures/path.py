@@ -78,7 +78,7 @@ def _layout_3d(layer: PathView) -> dict[str, Any]:
     titled = zip("xyz", (title.removesuffix(" of variance)") + ")" for title in axis_titles(layer)), strict=True)
     quiet = {"color": INK, "gridcolor": GRID, "zeroline": False, "showbackground": False, "showspikes": False}
     scene = {f"{letter}axis": {"title": {"text": title, "font": {"size": 11}}, **quiet} for letter, title in titled}
-    margin, camera = {"l": 0, "r": 12, "t": 40, "b": 0}, {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}}
+    margin, camera = {"l": 0, "r": 12, "t": 40, "b": 0}, {"eye": {"x": 1.65, "y": 1.65, "z": 1.0}}
     return base_layout(
         height=HEIGHT, margin=margin, title=_title(layer), scene={**scene, "aspectmode": "data", "camera": camera}
     )

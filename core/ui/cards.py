@@ -13,7 +13,7 @@ EMPTY = """
 <div class="strata-card strata-empty">
   <svg viewBox="0 0 240 64" aria-hidden="true"><path d="M4 32h14l5-12 7 26 8-40 9 50 8-36 7 22 6-14 6 9 5-5h14l6-16 7 30
   8-38 9 44 8-28 6 12 6-8 5 4h18l5-10 6 20 7-28 7 32 6-18 5 4h18" /></svg>
-  <h3>Nothing embedded yet</h3>
+  <h2>Nothing embedded yet</h2>
   <p>Choose a recording, or try an example. You will see its waveform, its spectrogram, what the model makes of each
   moment, and the path of the frames through the model's space. Click anywhere in a plot to hear that moment.</p>
 </div>
@@ -22,18 +22,18 @@ EMPTY = """
 
 def working(name: str) -> str:
     """Say that a run is under way."""
-    return f'<div class="strata-card strata-working" role="status"><h3>Embedding {escape(name)}</h3></div>'
+    return f'<div class="strata-card strata-working" role="status"><h2>Embedding {escape(name)}</h2></div>'
 
 
 def failed(problem: str) -> str:
     """Say why there is no result."""
-    return f'<div class="strata-card strata-failed" role="alert"><h3>No result</h3><p>{escape(problem)}</p></div>'
+    return f'<div class="strata-card strata-failed" role="alert"><h2>No result</h2><p>{escape(problem)}</p></div>'
 
 
 def stopped() -> str:
     """Say that the visitor stopped the run."""
     told = "Nothing was kept. Change what you like and start again."
-    return f'<div class="strata-card" role="status"><h3>Stopped</h3><p>{told}</p></div>'
+    return f'<div class="strata-card" role="status"><h2>Stopped</h2><p>{told}</p></div>'
 
 
 def note(text: str) -> str:

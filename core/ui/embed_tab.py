@@ -127,7 +127,7 @@ def _build_results() -> dict[str, Any]:
         path = gr.Plot(show_label=False, elem_id="embed-path")
         files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="embed-files")
         with gr.Accordion("All facts about this run", open=False):
-            metadata = gr.JSON(label="Facts", show_label=False)
+            metadata = gr.JSON(label="Facts", show_label=False, elem_id="embed-metadata")
     return {
         "card": card, "results": results, "facts": facts, "player": player, "layer": layer, "timeline": timeline,
         "caption": caption, "dimensions": dimensions, "path": path, "files": files, "metadata": metadata,
