@@ -1,7 +1,6 @@
 """Start Strata in the browser: ``python app.py``. On a Hugging Face Space this file is what runs."""
 
 import argparse
-import signal
 import sys
 from dataclasses import replace
 
@@ -40,8 +39,6 @@ if __name__ == "__main__":
     from core.ui.theme import launch_arguments
     from core.ui.warm_up import warm_up
 
-    # So that stopping the server by a signal cleans up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     demo.launch(
         server_name=flags.host,
         server_port=flags.port,

@@ -91,6 +91,7 @@ def features(signal: Signal, n_frames: int, layer: int) -> np.ndarray:
 
 
 def write(values: np.ndarray, info: EmbeddingInfo, output: OutputSettings, stem: str) -> dict[str, Path]:
+    output.folder.mkdir(parents=True, exist_ok=True)
     base, squeezed = output.base or stem, values[0] if info.squeezed else values
     files = {kind: output.folder / f"{base}.{kind}" for kind in output.formats if kind in {"npy", "json", "npz", "mat"}}
     for kind, path in files.items():

@@ -50,19 +50,49 @@ def pca_path(
         most_fitted: Frames to fit on at most, evenly spread.
         most_shown: Frames to project at most, evenly spread.
     """
-    from sklearn.decomposition import PCA
-
     n_frames, dim = values.shape
     fitted, shown = evenly(n_frames, most_fitted), evenly(n_frames, most_shown)
-    points = np.zeros((len(shown), n_components), dtype=np.float32)
-    explained = np.zeros(n_components)
-    n_axes = min(n_components, len(fitted) - 1, dim)
-    if n_axes > 0:
-        sample = np.asarray(values[fitted], dtype=np.float64)
-        if sample.std() > 0:
-            # Lanczos finds a few axes ten times sooner than a whole decomposition; it cannot find all there are.
-            solver = "arpack" if n_axes < min(sample.shape) else "full"
-            pca = PCA(n_axes, svd_solver=solver, random_state=0).fit(sample)
-            points[:, :n_axes] = pca.transform(np.asarray(values[shown], dtype=np.float64))
-            explained[:n_axes] = pca.explained_variance_ratio_
-    return Projection(points, explained, shown, n_frames, len(fitted))
+    mean, axes, explained = principal_axes(values[fitted], min(n_components, len(fitted) - 1, dim))
+    missing = n_components - len(explained)
+    points = (np.asarray(values[shown], dtype=np.float64) - mean) @ axes
+    return Projection(
+        points=np.pad(points, ((0, 0), (0, missing))).astype(np.float32),
+        explained=np.pad(explained, (0, missing)),
+        frames=shown,
+        n_frames=n_frames,
+        n_fitted=len(fitted),
+    )
+
+
+def principal_axes(sample: np.ndarray, n_axes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the directions of largest variance.
+
+    The few axes of the (dim, dim) covariance come from Lanczos iterations: exact, and several times sooner than a whole
+    decomposition, at any number of frames. The largest entry of each axis is positive, so that a figure drawn again is
+    the same figure.
+
+    Args:
+        sample: (n, dim).
+        n_axes: Axes wanted, at most min(n - 1, dim).
+
+    Returns:
+        The mean (dim,), the axes (dim, n_axes) and the share of variance that each explains (n_axes,); zeros where
+        nothing varies.
+    """
+    from scipy.sparse.linalg import eigsh
+
+    mean = sample.mean(axis=0, dtype=np.float64)
+    centred = sample - mean
+    dim, total = len(mean), float(np.square(centred).sum())
+    # Rounding leaves about 1e-16 of the squared values where every frame is the same.
+    if n_axes < 1 or total <= 1e-14 * float(np.square(mean).sum()) * len(sample):
+        return mean, np.zeros((dim, max(0, n_axes))), np.zeros(max(0, n_axes))
+    covariance = centred.T @ centred
+    if n_axes < dim / 4:
+        variances, axes = eigsh(covariance, n_axes, v0=np.random.default_rng(0).normal(size=dim))
+    else:
+        variances, axes = np.linalg.eigh(covariance)
+    order = np.argsort(variances)[::-1][:n_axes]
+    axes = axes[:, order]
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_axes)])
+    return mean, axes, np.clip(variances[order], 0.0, None) / total

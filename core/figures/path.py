@@ -50,7 +50,8 @@ def _points(layer: PathView, three_d: bool) -> dict[str, Any]:
     places = {letter: packed(points[:, i]) for i, letter in enumerate("xyz" if three_d else "xy")}
     return {
         "type": "scatter3d" if three_d else "scatter",
-        "mode": "lines+markers",
+        # A line between frames that are not neighbours would draw a way that the sound did not take.
+        "mode": "lines+markers" if len(times) == layer.path.n_frames else "markers",
         **places,
         "customdata": packed(np.column_stack([times, layer.path.frames]).astype(np.float64)),
         "line": {"color": INK if three_d else "rgba(117,127,140,0.35)", "width": 1},

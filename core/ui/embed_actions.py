@@ -10,10 +10,11 @@ import numpy as np
 from gradio.components.plot import PlotData
 
 from core.arrays import EmbedResult, EmbedSettings, OnProgress, OutputSettings, Progress
+from core.audio.reader import AudioInfo, probe
 from core.errors import InputError
 from core.ui import cards
 from core.ui.errors import explain, shown_errors
-from core.ui.progress import TimeLeft
+from core.ui.progress import TimeLeft, in_words
 from core.ui.sessions import Run, Sessions, Stopped
 from core.ui.settings import UiSettings
 from core.ui.theme import ASSETS
@@ -83,19 +84,26 @@ class Actions:
         return _downloads(run.result, formats), run.result.info.metadata, run.id
 
     def _acceptable(self, recording: str | None, model: str) -> Path:
-        """Return the recording's path, or raise InputError for what this app does not take."""
+        """Return the recording's path, or raise StrataError for what this app does not take."""
         if not recording:
             raise InputError("There is no recording yet. Upload one, record one, or take an example.")
-        size = Path(recording).stat().st_size
-        if size > self.settings.max_upload_bytes:
-            raise InputError(
-                f"{Path(recording).name} has {size / 1e6:,.1f} MB; this app takes up to "
-                f"{self.settings.max_upload_mb:,.0f} MB. "
-                "Send a shorter or compressed recording, or run the app on your own machine with --max-upload-mb."
-            )
         if not self.settings.local_folders and _is_folder(model):
             raise InputError(f"Got the folder {model!r} as model; this app takes a model of its list or a hub id.")
+        self._probe(recording)
         return Path(recording)
+
+    def _probe(self, recording: str) -> AudioInfo:
+        """Read what the file says, and hold it against the limits."""
+        path, limits = Path(recording), self.settings
+        size = path.stat().st_size
+        if size > limits.max_upload_bytes:
+            raise _too_much(path, f"has {size / 1e6:,.1f} MB", f"{limits.max_upload_mb:,g} MB", "--max-upload-mb")
+        info = probe(path)
+        length = info.duration_seconds or 0.0
+        # Half a second of grace: what a header says of the length may include padding.
+        if length > limits.max_seconds + 0.5:
+            raise _too_much(path, f"is {in_words(length)} long", in_words(limits.max_seconds), "--max-minutes")
+        return info
 
     @shown_errors
     def show(
@@ -173,10 +181,8 @@ class Actions:
         """Say what the chosen file holds, or why it cannot be used."""
         if not recording:
             return cards.about_limits(self.settings.max_minutes, self.settings.max_upload_mb)
-        from core.audio.reader import probe
-
         try:
-            return cards.about_recording(probe(recording))
+            return cards.about_recording(self._probe(recording))
         except Exception as error:
             return cards.unusable_recording(explain(error))
 
@@ -263,6 +269,13 @@ def _result(run: Run) -> EmbedResult:
 def _downloads(result: EmbedResult, formats: Sequence[str]) -> list[str]:
     """Name the files that were asked for and written, in the order of the formats."""
     return [str(result.files[kind]) for kind in FORMATS if kind in formats and kind in result.files]
+
+
+def _too_much(path: Path, what: str, limit: str, flag: str) -> InputError:
+    return InputError(
+        f"{path.name} {what}; this app takes up to {limit}. Send less, or run the app on your own machine with "
+        f"a higher {flag}."
+    )
 
 
 def _is_folder(model: str) -> bool:

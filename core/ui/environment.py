@@ -3,7 +3,10 @@
 import atexit
 import os
 import shutil
+import signal
+import sys
 import tempfile
+import threading
 
 
 def prepare() -> None:
@@ -17,3 +20,6 @@ def prepare() -> None:
         folder = tempfile.mkdtemp(prefix="strata-")
         os.environ["GRADIO_TEMP_DIR"] = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            # So that stopping the server by a signal cleans up as Ctrl-C does.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -5,7 +5,7 @@ import logging
 import threading
 
 MODULES = (
-    "sklearn.decomposition",
+    "scipy.sparse.linalg",
     "scipy.cluster.hierarchy",
     "scipy.fft",
     "soundfile",

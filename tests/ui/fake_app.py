@@ -1,11 +1,15 @@
-"""Serve the app over the fake encoder: ``python -m tests.ui.fake_app PORT [SLOWNESS]``."""
+"""Serve the app over the fake encoder: ``python -m tests.ui.fake_app [--slowness SECONDS] PORT``."""
 
-import sys
+import argparse
 
 from core.ui.environment import prepare
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--slowness", type=float, default=0.0)
+    arguments = parser.parse_args()
     prepare()
     from core.ui.app import build_app
     from core.ui.settings import UiSettings
@@ -13,8 +17,8 @@ def main() -> None:
     from tests.fakes import FakeTasks
 
     settings = UiSettings.from_environment()
-    slowness = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
-    build_app(settings, FakeTasks(slowness)).launch(server_port=int(sys.argv[1]), **launch_arguments(settings))
+    app = build_app(settings, FakeTasks(arguments.slowness))
+    app.launch(server_port=arguments.port, **launch_arguments(settings))
 
 
 if __name__ == "__main__":
