@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from core.arrays import OnProgress, Progress, ignore_progress
-from core.audio.reader import AudioInfo, probe, read_blocks
+from core.audio.reader import AudioInfo, mono_blocks, open_source
 from core.audio.resample import resample_blocks
 from core.errors import DataError, InputError, OutputError
 
@@ -115,7 +115,7 @@ class Signal:
         out = np.empty(stop - start, dtype=_SAMPLE)
         with self._lock:
             self._spool.seek(start * _SAMPLE.itemsize)
-            _read_all(self._spool, memoryview(out).cast("B"))
+            _read_all(self._spool, out.view(np.uint8).data)
         return out
 
     def blocks(self, n: int) -> Iterator[np.ndarray]:
@@ -181,10 +181,11 @@ def open_signal(
         OutputError: The temporary file cannot be written.
     """
     path = Path(path)
-    info = probe(path)
-    _require_short(info, max_seconds)
-    blocks = _watched(read_blocks(path, channel), info, max_seconds, on_progress)
-    spool, moments = _spool(resample_blocks(blocks, info.sampling_rate, sampling_rate), str(path))
+    with open_source(path) as source:
+        info = source.info
+        _require_short(info, max_seconds)
+        blocks = _watched(mono_blocks(source, channel), info, max_seconds, on_progress)
+        spool, moments = _spool(resample_blocks(blocks, info.sampling_rate, sampling_rate), str(path))
     return Signal(spool, moments, sampling_rate, _hash_file(path), info)
 
 
@@ -249,7 +250,7 @@ def _no_space(error: OSError) -> OutputError:
 
 
 def _write_all(spool: BinaryIO, block: np.ndarray) -> None:
-    rest = memoryview(np.ascontiguousarray(block, dtype=_SAMPLE)).cast("B")
+    rest = np.ascontiguousarray(block, dtype=_SAMPLE).view(np.uint8).data
     try:
         while rest:
             rest = rest[spool.write(rest) :]

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from core.errors import DataError
+
 
 @dataclass(frozen=True)
 class AudioInfo:
@@ -43,8 +45,16 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the reader; the file itself belongs to whoever opened it."""
         ...
+
+
+def truncated(path: Path, second: float, reason: str) -> DataError:
+    """Make the error for sound that ends or breaks before its time."""
+    return DataError(
+        f"{path} is truncated or damaged at second {second:.2f}: {reason}. Copy it again from its source, or keep what "
+        "can be decoded with `ffmpeg -i INPUT kept.wav`."
+    )
 
 
 def regroup(pieces: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
