@@ -31,16 +31,16 @@ _GAP_TOLERANCE_SECONDS = 0.25
 
 
 class PyAvSource:
-    """A file open in FFmpeg, at its first audio track."""
+    """A file open in FFmpeg, at the audio track that the ``ffmpeg`` program would take."""
 
-    def __init__(self, container: InputContainer, path: Path) -> None:
+    def __init__(self, container: InputContainer, stream: AudioStream, path: Path) -> None:
         self._container = container
-        self._stream: AudioStream = container.streams.audio[0]
+        self._stream = stream
         self._states_duration = container.format.name in _STATING
         self._reached = 0.0
         self._done = 0
         self._next_time: float | None = None
-        self.info = _describe(container, self._stream, path)
+        self.info = _describe(container, stream, path)
 
     def blocks(self, n: int) -> Iterator[np.ndarray]:
         """Yield (n, n_channels) float32; raise DataError where the stream breaks, jumps or ends too early."""
@@ -50,9 +50,13 @@ class PyAvSource:
         resampler = av.AudioResampler(format="fltp")
         for frame in self._frames():
             self._require_continuous(frame)
-            for converted in resampler.resample(frame):
-                self._done += converted.samples
-                yield converted.to_ndarray().T
+            try:
+                pieces = resampler.resample(frame)
+            except ValueError as error:
+                raise self._broken(f"its sample format or channel layout changes there ({error})") from error
+            for piece in pieces:
+                self._done += piece.samples
+                yield piece.to_ndarray().T
         self._require_end()
 
     def _frames(self) -> Iterator[av.AudioFrame]:
@@ -61,7 +65,7 @@ class PyAvSource:
         try:
             for packet in self._packets():
                 try:
-                    frames = packet.decode()
+                    frames = self._stream.decode(packet)
                 except av.FFmpegError as error:
                     broken = broken or self._broken(str(error.strerror))
                     if not self.info.codec.startswith("mp3"):
@@ -69,7 +73,7 @@ class PyAvSource:
                     continue
                 if frames and broken:
                     raise broken
-                yield from (frame for frame in frames if isinstance(frame, av.AudioFrame))
+                yield from frames
         except av.FFmpegError as error:
             raise self._broken(str(error.strerror)) from error
 
@@ -120,14 +124,15 @@ def open_with_pyav(path: Path, file: BinaryIO) -> PyAvSource | None:
         container = av.open(file, mode="r", options={"format_whitelist": _FORMATS})
     except av.FFmpegError:
         return None
-    if not container.streams.audio:
+    stream = container.streams.best("audio")
+    if not isinstance(stream, AudioStream):
         container.close()
         raise DataError(
             f"{path} ({container.format.long_name}) has no audio track; expected a recording with sound. "
             "Choose another file, or record it with sound."
         )
     try:
-        return PyAvSource(container, path)
+        return PyAvSource(container, stream, path)
     except BaseException:
         container.close()
         raise
