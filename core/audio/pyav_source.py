@@ -13,7 +13,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from core.audio.source import AudioInfo, regroup, truncated
+from core.audio.source import AudioInfo, truncated
 from core.errors import DataError
 
 # Playlists and concatenation scripts name other files and addresses, which FFmpeg would open for whoever wrote them.
@@ -42,11 +42,8 @@ class PyAvSource:
         self._next_time: float | None = None
         self.info = _describe(container, stream, path)
 
-    def blocks(self, n: int) -> Iterator[np.ndarray]:
+    def pieces(self) -> Iterator[np.ndarray]:
         """Yield (n, n_channels) float32; raise DataError where the stream breaks, jumps or ends too early."""
-        yield from regroup(self._pieces(), n)
-
-    def _pieces(self) -> Iterator[np.ndarray]:
         resampler = av.AudioResampler(format="fltp")
         for frame in self._frames():
             self._require_continuous(frame)

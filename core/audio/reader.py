@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from core.audio.headers import Header, examine
-from core.audio.source import AudioInfo, Source, truncated
+from core.audio.source import AudioInfo, Source, regroup, truncated
 from core.errors import DataError, InputError
 
 __all__ = ["AudioInfo", "mono_blocks", "open_source", "probe", "read_blocks"]
@@ -55,12 +55,15 @@ def mono_blocks(source: Source, channel: int | None = None, block_seconds: float
     """Do as :func:`read_blocks` for a source that is open already."""
     if not block_seconds > 0:
         raise InputError(f"Got blocks of {block_seconds} s; expected a length above 0.")
-    info = source.info
-    _require_channel(info, channel)
+    _require_channel(source.info, channel)
+    yield from regroup(_mono_pieces(source, channel), max(1, round(block_seconds * source.info.sampling_rate)))
+
+
+def _mono_pieces(source: Source, channel: int | None) -> Iterator[np.ndarray]:
     done = 0
-    for block in source.blocks(max(1, round(block_seconds * info.sampling_rate))):
-        mono = _mix(block, channel)
-        _require_finite(mono, done, info)
+    for piece in source.pieces():
+        mono = _mix(piece, channel)
+        _require_finite(mono, done, source.info)
         done += len(mono)
         yield mono
 
@@ -90,7 +93,12 @@ def _open_in_reader(path: Path, file: BinaryIO, header: Header) -> Source | None
         # FFmpeg costs 0.1 s to load, and most recordings never need it.
         from core.audio.pyav_source import open_with_pyav
 
-        source = open_with_pyav(path, file)
+        try:
+            source = open_with_pyav(path, file)
+        except DataError:
+            # A track that is not found for want of an index is told as the missing index.
+            if header.fault is None:
+                raise
     return source
 
 
@@ -139,11 +147,11 @@ def _require_channel(info: AudioInfo, channel: int | None) -> None:
         )
 
 
-def _mix(block: np.ndarray, channel: int | None) -> np.ndarray:
+def _mix(piece: np.ndarray, channel: int | None) -> np.ndarray:
     """Turn (n, n_channels) into (n,) float32."""
-    if channel is not None or block.shape[1] == 1:
-        return np.ascontiguousarray(block[:, (channel or 1) - 1])
-    return block.mean(axis=1, dtype=np.float64).astype(np.float32)
+    if channel is not None or piece.shape[1] == 1:
+        return np.ascontiguousarray(piece[:, (channel or 1) - 1])
+    return piece.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
 def _require_finite(mono: np.ndarray, done: int, info: AudioInfo) -> None:

@@ -86,18 +86,19 @@ class Signal:
         """Make a signal of (n,) samples in [-1, 1] that are already mono and at the wanted rate.
 
         Raises:
-            InputError: The array has another shape, or the rate is below 1.
+            InputError: The array has another shape or holds integers, or the rate is below 1.
             DataError: There are no samples, or some are NaN or infinite.
         """
-        if samples.ndim != 1 or sampling_rate < 1:
+        if samples.ndim != 1 or samples.dtype.kind != "f" or sampling_rate < 1:
             raise InputError(
-                f"Got samples of shape {samples.shape} at {sampling_rate} Hz; expected one axis and at least 1 Hz."
+                f"Got {samples.dtype} samples of shape {samples.shape} at {sampling_rate} Hz; expected floating-point "
+                "samples in [-1, 1] on one axis, at 1 Hz or more. Divide integers by their full scale, and mix to mono."
             )
         values = np.ascontiguousarray(samples, dtype=np.float32)
         if not np.isfinite(values).all():
             raise DataError(f"Sample {int((~np.isfinite(values)).argmax())} is NaN or infinite. Remove it first.")
         spool, moments = _spool([values], "The array")
-        return cls(spool, moments, sampling_rate, hashlib.sha256(values.tobytes()).hexdigest())
+        return cls(spool, moments, sampling_rate, hashlib.sha256(values.view(np.uint8).data).hexdigest())
 
     @property
     def duration_seconds(self) -> float:

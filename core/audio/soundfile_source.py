@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from core.audio.source import AudioInfo, regroup, truncated
+from core.audio.source import AudioInfo, truncated
 from core.errors import DataError
 
 # libsndfile states this or so many frames where a header leaves the length open.
@@ -26,11 +26,8 @@ class SoundFileSource:
         self._sound = sound
         self._n_samples = n_samples
 
-    def blocks(self, n: int) -> Iterator[np.ndarray]:
+    def pieces(self) -> Iterator[np.ndarray]:
         """Yield (n, n_channels) float32; raise DataError where the stream breaks or ends before its stated length."""
-        yield from regroup(self._pieces(), n)
-
-    def _pieces(self) -> Iterator[np.ndarray]:
         done = 0
         while len(piece := self._read(done)):
             done += len(piece)

@@ -40,8 +40,12 @@ class Source(Protocol):
 
     info: AudioInfo
 
-    def blocks(self, n: int) -> Iterator[np.ndarray]:
-        """Yield (n, n_channels) float32 in [-1, 1]; only the last block may be shorter."""
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Yield (n, n_channels) float32 in [-1, 1], n as it comes and short (a quarter of a second, or a packet).
+
+        Raises:
+            DataError: The stream breaks, jumps, or ends before its stated end.
+        """
         ...
 
     def close(self) -> None:
