@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 _HEADER_BYTES = 27
 _BEGINS_STREAM = 2
+_ENDS_STREAM = 4
 _NO_POSITION = 2**64 - 1
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 _SCAN_BYTES = 1 << 20
@@ -29,30 +30,52 @@ class OggPages:
     chained: bool
 
 
+@dataclass(frozen=True)
+class _Page:
+    begins_stream: bool
+    ends_stream: bool
+    position: int | None
+    stop: int
+
+
+class _BadPageError(Exception):
+    """What is wrong with a page, in words."""
+
+
 def walk_pages(file: BinaryIO, size: int) -> OggPages:
     """Check every page from the start of ``file`` (``size`` bytes long); bytes after the last page are no fault."""
-    at, position, chained, in_data = 0, 0, False, False
-    while at < size:
-        file.seek(at)
-        header = file.read(_HEADER_BYTES)
-        if header[:4] != b"OggS":
-            lost = _another_page_follows(file, at)
-            return OggPages(f"the Ogg page expected at byte {at} is not there" if lost else None, position, chained)
-        if len(header) < _HEADER_BYTES:
-            return OggPages("its last Ogg page is cut off", position, chained)
-        lacing = file.read(header[26])
-        content = file.read(sum(lacing))
-        if len(lacing) < header[26] or len(content) < sum(lacing):
-            missing = sum(lacing) - len(content) if len(lacing) == header[26] else "some"
-            return OggPages(f"its last Ogg page promises {missing} bytes more than the file holds", position, chained)
-        if checksum(header[:22] + bytes(4) + header[26:] + lacing + content) != int.from_bytes(header[22:26], "little"):
-            return OggPages(f"the Ogg page at byte {at} fails its checksum", position, chained)
-        begins = bool(header[5] & _BEGINS_STREAM)
-        chained, in_data = chained or (begins and in_data), in_data or not begins
-        stated = int.from_bytes(header[6:14], "little")
-        position = position if stated == _NO_POSITION else stated
-        at += _HEADER_BYTES + len(lacing) + len(content)
-    return OggPages(None, position, chained)
+    at, position, chained, in_data, ended = 0, 0, False, False, False
+    try:
+        while at < size and not (ended and _only_other_bytes_follow(file, at)):
+            page = _read_page(file, at)
+            chained = chained or (page.begins_stream and in_data)
+            in_data = in_data or not page.begins_stream
+            ended = page.ends_stream
+            position = position if page.position is None else page.position
+            at = page.stop
+    except _BadPageError as fault:
+        return OggPages(str(fault), position, chained)
+    return OggPages(None if ended else "the Ogg page that ends the stream is missing", position, chained)
+
+
+def _read_page(file: BinaryIO, at: int) -> _Page:
+    file.seek(at)
+    header = file.read(_HEADER_BYTES)
+    if not header.startswith(b"OggS"[: len(header)]):
+        raise _BadPageError(f"the Ogg page expected at byte {at} is not there")
+    lacing = file.read(header[26]) if len(header) == _HEADER_BYTES else b""
+    content = file.read(sum(lacing))
+    if len(header) < _HEADER_BYTES or len(lacing) < header[26] or len(content) < sum(lacing):
+        raise _BadPageError("its last Ogg page promises more bytes than the file holds")
+    if checksum(header[:22] + bytes(4) + header[26:] + lacing + content) != int.from_bytes(header[22:26], "little"):
+        raise _BadPageError(f"the Ogg page at byte {at} fails its checksum")
+    position = int.from_bytes(header[6:14], "little")
+    return _Page(
+        begins_stream=bool(header[5] & _BEGINS_STREAM),
+        ends_stream=bool(header[5] & _ENDS_STREAM),
+        position=None if position == _NO_POSITION else position,
+        stop=at + _HEADER_BYTES + len(lacing) + len(content),
+    )
 
 
 def checksum(page: bytes) -> int:
@@ -61,11 +84,11 @@ def checksum(page: bytes) -> int:
     return int(f"{crc:032b}"[::-1], 2)
 
 
-def _another_page_follows(file: BinaryIO, at: int) -> bool:
+def _only_other_bytes_follow(file: BinaryIO, at: int) -> bool:
     file.seek(at)
     kept = b""
     while piece := file.read(_SCAN_BYTES):
         if b"OggS" in kept + piece:
-            return True
+            return False
         kept = piece[-3:]
-    return False
+    return True

@@ -29,6 +29,8 @@ _END_TOLERANCE_SECONDS = 0.25
 # Time stamps jitter by a packet or two. A longer hole would shift every later sample to too early a time.
 _GAP_TOLERANCE_SECONDS = 0.25
 
+_TAGS = (b"ID3", b"TAG", b"APETAGEX")
+
 
 class PyAvSource:
     """A file open in FFmpeg, at the audio track that the ``ffmpeg`` program would take."""
@@ -57,16 +59,17 @@ class PyAvSource:
         self._require_end()
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        """Decode; undecodable bytes behind the last frame of an MP3 are tags or padding, and no fault."""
+        """Decode; in an MP3 tags between joined recordings, and anything behind the last frame, are no fault."""
         broken: DataError | None = None
         try:
             for packet in self._packets():
                 try:
                     frames = self._stream.decode(packet)
                 except av.FFmpegError as error:
-                    broken = broken or self._broken(str(error.strerror))
-                    if not self.info.codec.startswith("mp3"):
-                        raise broken from error
+                    if self.info.codec != "mp3":
+                        raise
+                    if not bytes(packet).startswith(_TAGS):
+                        broken = broken or self._broken(str(error.strerror))
                     continue
                 if frames and broken:
                     raise broken

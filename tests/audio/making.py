@@ -17,21 +17,29 @@ def noise(n_samples, n_channels=1, seed=0):
     return (0.6 * smooth / np.abs(smooth).max()).astype(np.float32)
 
 
-def encode(path, samples, rate, codec, container=None, video_seconds=0.0, options=None):
-    """Write (n, n_channels) samples with FFmpeg's encoders; with ``video_seconds``, beside a small moving picture."""
+def encode(path, samples, rate, codec, container=None, *, video_seconds=0.0, options=None, quality=None, gap=None):
+    """Write (n, n_channels) samples with FFmpeg's encoders.
+
+    ``video_seconds`` puts a small moving picture before the sound, ``quality`` asks for a variable bit rate, and
+    ``gap`` (at, length) in seconds leaves a hole in the time stamps.
+    """
     with av.open(str(path), "w", format=container, options=options or {}) as out:
-        packets = []
+        packets = _picture(out, video_seconds) if video_seconds else []
         if samples is not None:
-            packets += _sound(out, samples, rate, codec)
-        if video_seconds:
-            packets += _picture(out, video_seconds)
+            packets += _sound(out, samples, rate, codec, quality)
+        for packet in packets:
+            if gap and packet.pts * packet.time_base >= gap[0]:
+                packet.pts = packet.dts = packet.pts + round(gap[1] / packet.time_base)
         out.start_encoding()
         out.mux(sorted(packets, key=lambda packet: packet.dts * packet.time_base))
 
 
-def _sound(out, samples, rate, codec):
+def _sound(out, samples, rate, codec, quality):
     layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
     stream = out.add_stream(codec, rate=rate, layout=layout)
+    if quality is not None:
+        stream.codec_context.qscale = True
+        stream.codec_context.global_quality = quality
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=layout)
     frame.sample_rate = rate
     frame.pts = 0

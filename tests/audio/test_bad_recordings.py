@@ -62,8 +62,9 @@ def test_no_audio_whatever_the_suffix(tmp_path, content, name):
     refusal(tmp_path / name, DataError, "not audio", "Expected wav")
 
 
-def test_a_playlist_does_not_open_what_it_names(tmp_path):
+def test_a_playlist_does_not_open_what_it_names(tmp_path, monkeypatch):
     """FFmpeg would open any file or address that a playlist names, for whoever uploaded it."""
+    monkeypatch.chdir(tmp_path)
     encode(tmp_path / "secret.aac", noise(48000), 48000, "aac", "adts")
     lines = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.aac\n#EXT-X-ENDLIST\n"
     (tmp_path / "list.wav").write_text(lines)
@@ -122,6 +123,16 @@ def packed(container, subtype=None):
     return memory.getvalue()
 
 
+class Contents:
+    """Files by name; a dict would be printed, megabytes of it, where a test fails."""
+
+    def __init__(self, made):
+        self.made = made
+
+    def __call__(self, name):
+        return self.made[name]
+
+
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory):
     """Four to six seconds of noise in every format whose structure tells where it ends."""
@@ -134,8 +145,7 @@ def contents(tmp_path_factory):
     encode(folder / "fast", noise(200000), 48000, "aac", "mp4", options={"movflags": "faststart"})
     encode(folder / "film", noise(200000), 48000, "aac", "mp4", video_seconds=4)
     made |= {"FAST": (folder / "fast").read_bytes(), "FILM": (folder / "film").read_bytes()}
-    # A function, so that pytest and hypothesis do not print megabytes where a test fails.
-    return made.__getitem__
+    return Contents(made)
 
 
 CUTTABLE = [
@@ -191,6 +201,25 @@ def test_damage_in_the_middle_is_noticed(contents, tmp_path, name):
     content[middle : middle + 3000] = np.random.default_rng(1).bytes(3000)
     (tmp_path / name).write_bytes(content)
     refusal(tmp_path / name, DataError, "truncated or damaged at second")
+
+
+def test_an_ogg_cut_between_two_pages_is_noticed(contents, tmp_path):
+    content = contents("OPUS")
+    (tmp_path / "a.opus").write_bytes(content[: content.rindex(b"OggS")])
+    refusal(tmp_path / "a.opus", DataError, "page that ends the stream is missing")
+
+
+def test_an_index_cut_short_is_no_missing_audio_track(contents, tmp_path):
+    content = contents("M4A")
+    (tmp_path / "a.m4a").write_bytes(content[: content.rindex(b"stco")])
+    refusal(tmp_path / "a.m4a", DataError, "truncated")
+
+
+@pytest.mark.parametrize(("codec", "container"), [("libopus", "webm"), ("flac", "matroska"), ("aac", "mp4")])
+def test_a_hole_in_the_time_stamps_is_placed(tmp_path, codec, container):
+    """Samples after it would all be given too early a time."""
+    encode(tmp_path / "holed", noise(4 * 48000), 48000, codec, container, gap=(2.5, 1.0))
+    refusal(tmp_path / "holed", DataError, "damaged at second 2.5", "sound are missing there", "aresample")
 
 
 def test_one_flipped_bit_of_an_ogg_is_noticed(contents, tmp_path):

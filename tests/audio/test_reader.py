@@ -154,12 +154,22 @@ def test_what_the_ffmpeg_program_writes_to_a_pipe(tmp_path, muxer):
 
 
 def test_an_mp3_whose_length_can_only_be_guessed_is_read_to_its_end(tmp_path):
-    """A quiet beginning makes libsndfile's guess from the first frames far too short, and it would stop there."""
+    """A loud beginning makes libsndfile's guess from the first frames far too short, and it would stop there."""
     samples = noise(5 * 48000)
-    samples[:48000] = 0
-    encode(tmp_path / "a.mp3", samples, 48000, "libmp3lame", "mp3", options={"write_xing": "0"})
+    samples[48000:] *= 1e-3
+    encode(tmp_path / "a.mp3", samples, 48000, "libmp3lame", "mp3", options={"write_xing": "0"}, quality=2)
+    assert soundfile.info(tmp_path / "a.mp3").frames < 4 * 48000
     assert probe(tmp_path / "a.mp3").n_samples is None
     assert len(whole(tmp_path / "a.mp3")) >= 5 * 48000
+
+
+def test_joined_mp3s_are_read_to_the_end_of_the_last(tmp_path):
+    encode(tmp_path / "a.mp3", noise(96000), 48000, "libmp3lame", "mp3")
+    (tmp_path / "joined.mp3").write_bytes((tmp_path / "a.mp3").read_bytes() * 2)
+    assert len(whole(tmp_path / "a.mp3")) == 96000
+    got = whole(tmp_path / "joined.mp3")
+    assert 2 * 96000 <= len(got) <= 2 * 96000 + 4 * 1152
+    np.testing.assert_allclose(got, decode_with_ffmpeg(tmp_path / "joined.mp3", 1)[:, 0], atol=1e-5)
 
 
 def test_a_tag_before_an_mp3_is_skipped(tmp_path):
