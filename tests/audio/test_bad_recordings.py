@@ -211,7 +211,7 @@ def test_an_ogg_cut_between_two_pages_is_noticed(contents, tmp_path):
 
 def test_an_index_cut_short_is_no_missing_audio_track(contents, tmp_path):
     content = contents("M4A")
-    (tmp_path / "a.m4a").write_bytes(content[: content.rindex(b"stco")])
+    (tmp_path / "a.m4a").write_bytes(content[: content.rindex(b"trak")])
     refusal(tmp_path / "a.m4a", DataError, "truncated")
 
 
