@@ -1,4 +1,4 @@
-"""Load a folder in transformers' format strictly: no guessed config key, no weight drawn at random, no pickle from a user."""
+"""Load a folder in transformers' format strictly: no guessed key, no weight left to chance, no user's pickle."""
 
 import dataclasses
 import difflib
@@ -36,16 +36,52 @@ REQUIRED_KEYS = {
 }
 # Keys that published configs of these families carry although today's transformers no longer reads them.
 LEGACY_KEYS = frozenset(
-    """
-    freeze_feat_extract_train no_mask_channel_overlap no_mask_time_overlap mask_channel_length mask_channel_min_space
-    mask_channel_other mask_channel_prob mask_channel_selection mask_time_min_space mask_time_other mask_time_selection
-    num_ctc_classes num_feat_extract_layers gradient_checkpointing hidden_dropout_prob feat_extract_dropout
-    replace_prob conv_pos_kernel_size transformers_version torch_dtype dtype model_type architectures auto_map
-    use_weighted_layer_sum classifier_proj_size tokenizer_class max_length suppress_tokens begin_suppress_tokens
-    forced_decoder_ids task_specific_params use_cache return_dict _name_or_path _commit_hash
-    attn_implementation _attn_implementation attention_dropout_prob layer_norm_epsilon is_encoder_decoder
-    expect_mel_length num_negatives_per_positive normalize_output
-    """.split()
+    {
+        "freeze_feat_extract_train",
+        "no_mask_channel_overlap",
+        "no_mask_time_overlap",
+        "mask_channel_length",
+        "mask_channel_min_space",
+        "mask_channel_other",
+        "mask_channel_prob",
+        "mask_channel_selection",
+        "mask_time_min_space",
+        "mask_time_other",
+        "mask_time_selection",
+        "num_ctc_classes",
+        "num_feat_extract_layers",
+        "gradient_checkpointing",
+        "hidden_dropout_prob",
+        "feat_extract_dropout",
+        "replace_prob",
+        "conv_pos_kernel_size",
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "model_type",
+        "architectures",
+        "auto_map",
+        "use_weighted_layer_sum",
+        "classifier_proj_size",
+        "tokenizer_class",
+        "max_length",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+        "forced_decoder_ids",
+        "task_specific_params",
+        "use_cache",
+        "return_dict",
+        "_name_or_path",
+        "_commit_hash",
+        "attn_implementation",
+        "_attn_implementation",
+        "attention_dropout_prob",
+        "layer_norm_epsilon",
+        "is_encoder_decoder",
+        "expect_mel_length",
+        "num_negatives_per_positive",
+        "normalize_output",
+    }
 )
 # Drawn at training time only; a checkpoint without it embeds exactly the same.
 UNUSED_WEIGHTS = ("masked_spec_embed",)
@@ -140,7 +176,9 @@ def _known_keys(model_type: str) -> set[str]:
     from transformers import CONFIG_MAPPING
 
     config_class = CONFIG_MAPPING[model_type]
-    fields = {field.name for field in dataclasses.fields(config_class)} if dataclasses.is_dataclass(config_class) else set()
+    fields = (
+        {field.name for field in dataclasses.fields(config_class)} if dataclasses.is_dataclass(config_class) else set()
+    )
     return fields | set(config_class().to_dict())
 
 
@@ -154,8 +192,8 @@ def weight_files(folder: Path, name: str, *, allow_bin: bool) -> list[Path]:
         return pickles
     if pickles:
         raise CheckpointError(
-            f"{name}: {folder} holds only a pickle ({pickles[0].name}), which could run code when opened. Convert it where "
-            "you trust it: model.save_pretrained(folder, safe_serialization=True) writes model.safetensors."
+            f"{name}: {folder} holds only a pickle ({pickles[0].name}), which could run code when opened. Convert it "
+            "where you trust it: model.save_pretrained(folder, safe_serialization=True) writes model.safetensors."
         )
     raise CheckpointError(f"{name}: {folder} holds no weights. Expected model.safetensors beside config.json.")
 
@@ -178,7 +216,12 @@ def _load_weights(folder: Path, name: str, raw: dict[str, Any]) -> Any:
     try:
         with _quiet_transformers():
             model, report = model_class.from_pretrained(
-                str(folder), output_loading_info=True, local_files_only=True, dtype=torch.float32, weights_only=True, **mapping
+                str(folder),
+                output_loading_info=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                weights_only=True,
+                **mapping,
             )
     except CheckpointError:
         raise
@@ -226,7 +269,7 @@ def _check_report(report: dict[str, Any], name: str) -> None:
         if keys:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise CheckpointError(
-                f"{name}: the weights {what} {', '.join(keys[:3])}{more}. The config and the weights must belong together; "
+                f"{name}: the weights {what} {', '.join(keys[:3])}{more}. Config and weights must belong together; "
                 "restore both from the same source."
             )
 

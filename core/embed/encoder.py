@@ -1,14 +1,15 @@
 """The encoder contract: what every model looks like to windows, engines, writers and plots.
 
-An encoder is two networks and a stream between them. The *local* network turns samples into frame features and sees only a
-frame's receptive field; it runs once over the recording, in blocks, so that windows never compute it twice. The *states*
-network (the transformer) turns the features of one window into N+1 states: state 0 is the transformer's input, state N
-is ``last_hidden_state``. Engines compile the networks; encoders never know which engine runs them.
+An encoder is two networks and a stream between them. The *local* network turns samples into frame features and sees
+only a frame's receptive field; it runs once over the recording, in blocks, so that windows never compute it twice.
+The *states* network (the transformer) turns the features of one window into N+1 states: state 0 is the transformer's
+input, state N is ``last_hidden_state``. Engines compile the networks; encoders never know which engine runs them.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -56,9 +57,17 @@ class FeatureStream(Protocol):
 
 
 class Encoder(ABC):
-    """A model behind the contract; see the module's text."""
+    """A model behind the contract; see the module's text.
+
+    Attributes:
+        spec: What the encoder is.
+        traceable: Whether other engines may trace its networks; false where control flow depends on the length.
+        time_axis: The axis of a network's first input that grows with the recording; None where all shapes are fixed.
+    """
 
     spec: EncoderSpec
+    traceable: bool = True
+    time_axis: Mapping[str, int | None] = MappingProxyType({"local": 1, "states": 0})
 
     @abstractmethod
     def networks(self, layers: tuple[int, ...]) -> dict[str, "nn.Module"]:

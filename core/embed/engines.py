@@ -1,7 +1,7 @@
 """Engines run an encoder's networks: torch on CUDA, MPS or CPU, OpenVINO on the CPU.
 
-``auto`` takes OpenVINO on a CPU when it is installed, in bf16 where the processor has it; every choice but torch in float32 is
-checked once against torch in float32 on a second of noise, and falls back with a sentence that says why.
+``auto`` takes OpenVINO on a CPU when it is installed, in bf16 where the processor has it; every choice but torch in
+float32 is checked once against torch in float32 on a second of noise, and falls back with a sentence that says why.
 """
 
 import importlib.util
@@ -20,6 +20,7 @@ from core.errors import InputError, MissingPackage
 # Lowest cosine between a frame's state and torch float32's that an engine may show on the check's noise.
 MIN_COSINE = {"fp32": 0.9999, "bf16": 0.9995}
 CHECK_SECONDS = 1.0
+_PRECISION_WORDS = {"bf16": "the processor has it", "fp32": "bf16 is missing here or failed the check"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class EngineChoice:
     precision: str
     engine_reason: str
     precision_reason: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,44 +48,109 @@ def build_runners(
 ) -> tuple[dict[str, Runner], EngineChoice]:
     """Compile the encoder's networks on the first candidate that loads and agrees with torch in float32.
 
+    Where the wish leaves no candidate that agrees, the first one that runs is taken, with a warning: what a person asks
+    for by name is done.
+
     Raises:
-        InputError: an unknown name, or an explicit choice that cannot run or does not agree.
+        InputError: an unknown name, or a choice that cannot run at all.
         MissingPackage: OpenVINO asked for by name and not installed.
     """
     networks = encoder.networks(layers)
-    reference = _check_states(torch_runners(networks, "cpu", "fp32"), encoder)
-    refusals: list[str] = []
-    for engine, precision in candidates(request):
+    reference_runners = torch_runners(networks, "cpu", "fp32")
+    reference: np.ndarray | None = None
+    tried: list[Trial] = []
+    for engine, precision in candidates(request, encoder):
         if (engine, precision, request.device.device) == ("torch", "fp32", "cpu"):
-            runners = torch_runners(networks, "cpu", "fp32")
-            return runners, _describe(engine, precision, request, refusals, lowest=None)
-        try:
-            runners = _compile(networks, encoder, engine, precision, request.device.device)
-            lowest = _lowest_cosine(_check_states(runners, encoder), reference)
-        except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-            refusals.append(f"{engine} {precision} could not run ({_first_line(error)})")
-            continue
-        if lowest >= MIN_COSINE[precision]:
-            return runners, _describe(engine, precision, request, refusals, lowest)
-        refusals.append(f"{engine} {precision} differs from torch fp32 (cosine {lowest:.5f} < {MIN_COSINE[precision]})")
-    raise InputError(f"{'; '.join(refusals)}. Use --engine auto --precision auto, or --engine torch --precision fp32.")
+            tried.append(Trial(engine, precision, reference_runners))
+            return _take(tried[-1], tried, request)
+        reference = _check_states(reference_runners, encoder) if reference is None else reference
+        tried.append(_try(networks, encoder, (engine, precision, request.device.device), reference))
+        if tried[-1].agrees:
+            return _take(tried[-1], tried, request)
+    ran = [trial for trial in tried if trial.runners is not None]
+    if not ran:
+        problems = "; ".join(trial.problem for trial in tried)
+        raise InputError(f"{problems}. Use --engine auto --precision auto, or --engine torch --precision fp32.")
+    return _take(ran[0], tried, request)
 
 
-def candidates(request: EngineRequest) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Trial:
+    """One engine at one precision: its runners where it ran, and its lowest cosine to the reference."""
+
+    engine: str
+    precision: str
+    runners: dict[str, Runner] | None
+    lowest: float | None = None
+    error: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it ran and is close enough to torch float32 (the reference itself has no cosine)."""
+        return self.runners is not None and (self.lowest is None or self.lowest >= MIN_COSINE[self.precision])
+
+    @property
+    def problem(self) -> str:
+        """A sentence on why it was not taken."""
+        if self.runners is None:
+            return f"{self.engine} {self.precision} could not run ({self.error})"
+        return f"{self.engine} {self.precision} differs from torch fp32 (cosine {self.lowest:.5f})"
+
+
+def _try(networks: dict[str, nn.Module], encoder: Encoder, how: tuple[str, str, str], reference: np.ndarray) -> Trial:
+    """Compile and check; anything that an engine throws counts as not running."""
+    engine, precision, device = how
+    try:
+        if engine == "openvino":
+            runners = openvino_runners(networks, encoder, precision)
+        else:
+            runners = torch_runners(networks, device, precision)
+        lowest = _lowest_cosine(_check_states(runners, encoder), reference)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AssertionError) as error:
+        return Trial(engine, precision, None, error=_last_line(error))
+    return Trial(engine, precision, runners, lowest)
+
+
+def _take(trial: Trial, tried: list[Trial], request: EngineRequest) -> tuple[dict[str, Runner], EngineChoice]:
+    """Say why this one, after which refusals."""
+    others = [other.problem for other in tried if not other.agrees and other is not trial]
+    warnings = () if trial.agrees else (f"{trial.problem}; it was asked for by name and used all the same.",)
+    asked = "asked for" if request.engine != "auto" else "the fastest here that agrees with torch fp32"
+    wanted = "asked for" if request.precision != "auto" else _PRECISION_WORDS[trial.precision]
+    agreement = (
+        "it is the reference itself"
+        if trial.lowest is None
+        else (f"lowest cosine to torch fp32 on {CHECK_SECONDS:g} s of noise {trial.lowest:.6f}")
+    )
+    choice = EngineChoice(
+        trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", warnings
+    )
+    assert trial.runners is not None
+    return trial.runners, choice
+
+
+def candidates(request: EngineRequest, encoder: Encoder) -> Iterator[tuple[str, str]]:
     """Yield (engine, precision) in the order to try them; explicit wishes leave no alternative."""
     _check_name("engine", request.engine, ("auto", "torch", "openvino"))
     _check_name("precision", request.precision, ("auto", "fp32", "bf16"))
     on_cpu = request.device.device == "cpu"
-    if request.engine == "openvino" and not on_cpu:
-        raise InputError(f"The openvino engine runs on the CPU; got device {request.device.device}. Use --device cpu.")
-    if request.engine == "openvino" and not has_openvino():
-        raise MissingPackage("The openvino engine needs the package openvino: pip install openvino.")
+    if request.engine == "openvino":
+        _require_openvino(request, encoder)
     engines = [request.engine]
     if request.engine == "auto":
-        engines = ["openvino", "torch"] if on_cpu and has_openvino() else ["torch"]
+        engines = ["openvino", "torch"] if on_cpu and encoder.traceable and has_openvino() else ["torch"]
     for engine in engines:
         for precision in _precisions(request, on_cpu):
             yield engine, precision
+
+
+def _require_openvino(request: EngineRequest, encoder: Encoder) -> None:
+    if request.device.device != "cpu":
+        raise InputError(f"The openvino engine runs on the CPU; got device {request.device.device}. Use --device cpu.")
+    if not encoder.traceable:
+        raise InputError(f"{encoder.spec.name} runs on the torch engine only. Use --engine torch or auto.")
+    if not has_openvino():
+        raise MissingPackage("The openvino engine needs the package openvino: pip install openvino.")
 
 
 def has_openvino() -> bool:
@@ -101,22 +168,6 @@ def _precisions(request: EngineRequest, on_cpu: bool) -> tuple[str, ...]:
 def _check_name(what: str, got: str, known: tuple[str, ...]) -> None:
     if got not in known:
         raise InputError(f"Got {what} {got!r}; expected one of {', '.join(known)}.")
-
-
-def _describe(
-    engine: str, precision: str, request: EngineRequest, refusals: list[str], lowest: float | None
-) -> EngineChoice:
-    asked = "asked for" if request.engine != "auto" else "fastest that passed the check" if lowest else "the reference"
-    agreement = f"lowest cosine to torch fp32 on {CHECK_SECONDS:g} s of noise {lowest:.6f}" if lowest else "the reference itself"
-    why = "asked for" if request.precision != "auto" else "the processor has it" if precision == "bf16" else "no faster one fits"
-    after = f"; {'; '.join(refusals)}" if refusals else ""
-    return EngineChoice(engine, precision, f"{asked}{after}", f"{why}; {agreement}")
-
-
-def _compile(networks: dict[str, nn.Module], encoder: Encoder, engine: str, precision: str, device: str) -> dict[str, Runner]:
-    if engine == "openvino":
-        return openvino_runners(networks, encoder, precision)
-    return torch_runners(networks, device, precision)
 
 
 def torch_runners(networks: dict[str, nn.Module], device: str, precision: str) -> dict[str, Runner]:
@@ -142,7 +193,9 @@ def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision
 
     def runner(name: str, network: nn.Module) -> Runner:
         with torch.inference_mode():
-            converted = openvino.convert_model(network, example_input=encoder.example(name, CHECK_SECONDS))
+            example = encoder.example(name, CHECK_SECONDS)
+            converted = openvino.convert_model(network, example_input=example)
+        converted.reshape(_shapes(example, encoder.time_axis[name]))
         request = core.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": hint}).create_infer_request()
 
         def run(*inputs: np.ndarray) -> np.ndarray:
@@ -152,6 +205,14 @@ def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision
         return run
 
     return {name: runner(name, network) for name, network in networks.items()}
+
+
+def _shapes(example: tuple[torch.Tensor, ...], time_axis: int | None) -> dict[int, list[int]]:
+    """Shapes of a network's inputs with the first one's time axis free (-1); kernels and biases keep theirs."""
+    shapes = {index: list(value.shape) for index, value in enumerate(example)}
+    if time_axis is not None:
+        shapes[0][time_axis] = -1
+    return shapes
 
 
 def _check_states(runners: dict[str, Runner], encoder: Encoder) -> np.ndarray:
@@ -172,6 +233,7 @@ def _lowest_cosine(states: np.ndarray, reference: np.ndarray) -> float:
     return float((dot / np.maximum(norms, np.finfo(np.float64).tiny)).min())
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+def _last_line(error: BaseException) -> str:
+    """The innermost cause, which engines print last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__

@@ -39,7 +39,8 @@ def resolve_layers(wanted: str, spec: EncoderSpec) -> tuple[int, ...]:
     beyond = [layer for layer in layers if not 0 <= layer <= spec.n_layers]
     if beyond:
         raise InputError(
-            f"{spec.name} has layers 0 to {spec.n_layers} (0 is the transformer's input); got {', '.join(map(str, beyond))}."
+            f"{spec.name} has layers 0 to {spec.n_layers} (0 is the transformer's input); "
+            f"got {', '.join(map(str, beyond))}."
         )
     return tuple(layers)
 
@@ -54,7 +55,10 @@ def plan(spec: EncoderSpec, n_samples: int, settings: EmbedSettings, what: str) 
     clock = spec.clock
     n_frames = clock.require_frames(n_samples, what)
     context_seconds = spec.context_seconds if settings.context_seconds is None else settings.context_seconds
-    for name, value, least in (("chunk", settings.chunk_seconds, 1 / clock.frame_rate), ("context", context_seconds, 0)):
+    for name, value, least in (
+        ("chunk", settings.chunk_seconds, 1 / clock.frame_rate),
+        ("context", context_seconds, 0),
+    ):
         if not (np.isfinite(value) and value >= least):
             raise InputError(f"Got --{name}-seconds {value:g}; expected a number of at least {least:g} s.")
     chunk, context = max(1, clock.frames_in(settings.chunk_seconds)), clock.frames_in(context_seconds)
@@ -65,6 +69,8 @@ def plan(spec: EncoderSpec, n_samples: int, settings: EmbedSettings, what: str) 
                 f"{spec.name} takes at most {spec.max_frames / clock.frame_rate:g} s at a time; got a context of "
                 f"{context_seconds:g} s on each side. Use a smaller --context-seconds."
             )
+    if spec.max_frames is not None:
+        context = (spec.max_frames - chunk) // 2  # the model computes its full window anyway: fill it with real sound
     windows = tuple(plan_windows(n_frames, chunk, context))
     return WindowPlan(windows, n_frames, chunk / clock.frame_rate, context / clock.frame_rate)
 

@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,7 +12,7 @@ class LoadedModel:
     Attributes:
         name: What the user asked for: bundled name, folder name or hub id.
         folder: Where it was read.
-        model: The transformers model.
+        model: The transformers model (any of its classes, whose parts the encoders know by name).
         preprocessor: Content of preprocessor_config.json; empty where there is none.
         sha256: Hash of the weight files' bytes.
         architecture: First entry of the config's ``architectures``, or the model type.
@@ -25,7 +22,7 @@ class LoadedModel:
 
     name: str
     folder: Path
-    model: "PreTrainedModel"
+    model: Any
     preprocessor: dict[str, Any]
     sha256: str
     architecture: str

@@ -1,8 +1,9 @@
 """EnCodec 24 kHz: the codec's encoder before quantisation, 75 frames a second.
 
-All its convolutions are causal, so a block with the receptive field's samples before it gives the whole file's values. Its LSTM runs
-once from the first frame to the last with its state carried from block to block. Only the last convolution is left to
-the windows. There is one state, layer 0: the encoder's output (the network has no transformer blocks).
+All its convolutions are causal, so a block with the receptive field's samples before it gives the whole file's
+values. Its LSTM runs once from the first frame to the last with its state carried from block to block. Only the last
+convolution is left to the windows. There is one state, layer 0: the encoder's output (the network has no transformer
+blocks).
 """
 
 from typing import TYPE_CHECKING
@@ -68,6 +69,9 @@ class Head(nn.Module):
 class EncodecStreamEncoder(Encoder):
     """The encoder contract for EnCodec's causal 24 kHz model."""
 
+    # Each of its convolutions computes its padding from the length, which a trace would freeze.
+    traceable = False
+
     def __init__(self, loaded: LoadedModel) -> None:
         config = loaded.model.config
         if not config.use_causal_conv or config.audio_channels != 1 or config.norm_type != "weight_norm":
@@ -78,7 +82,11 @@ class EncodecStreamEncoder(Encoder):
         layers = list(loaded.model.encoder.layers)
         at = next(index for index, layer in enumerate(layers) if isinstance(getattr(layer, "lstm", None), nn.LSTM))
         self.lstm = layers[at].lstm
-        self.parts = {"local": LocalNetwork(layers[:at]), "recurrent": Recurrent(self.lstm), "states": Head(layers[at + 1 :])}
+        self.parts = {
+            "local": LocalNetwork(layers[:at]),
+            "recurrent": Recurrent(self.lstm),
+            "states": Head(layers[at + 1 :]),
+        }
         hop = int(np.prod(config.upsampling_ratios))
         field = _receptive_field(layers[:at])
         self.warm_up = -(-field // hop)  # frames of context that a block needs, rounded up
@@ -126,7 +134,7 @@ class EncodecStreamEncoder(Encoder):
 
 
 def _receptive_field(layers: list[nn.Module]) -> int:
-    """Samples before its own that one output of a stack of causal layers sees: sum of (k - 1) * dilation * stride so far."""
+    """Samples that one output of a stack of causal layers sees: 1 + the sum of (k - 1) * dilation * stride so far."""
     field, stride = 1, 1
     for layer in layers:
         for conv in (module for module in layer.modules() if isinstance(module, nn.Conv1d)):

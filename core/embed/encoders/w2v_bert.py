@@ -1,8 +1,8 @@
 """w2v-BERT 2.0: a Conformer over pairs of log-mel filter-bank frames, 50 frames a second.
 
-Filter-bank frame m covers samples [160 m, 160 m + 400); two neighbours make one frame. Each mel bin is normalised with its mean
-and variance over the whole recording, which a first pass measures. A last odd filter-bank frame, which transformers completes
-with padding and masks, is no frame here.
+Filter-bank frame m covers samples [160 m, 160 m + 400); two neighbours make one frame. Each mel bin is normalised
+with its mean and variance over the whole recording, which a first pass measures. A last odd filter-bank frame, which
+transformers completes with padding and masks, is no frame here.
 """
 
 from typing import TYPE_CHECKING
@@ -62,7 +62,9 @@ class W2vBertEncoder(Encoder):
     def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
         """See :class:`Encoder`."""
         model = self.loaded.model
-        return {"states": states_module(Projected(model.feature_projection, model.encoder), model.encoder.layers, layers)}
+        return {
+            "states": states_module(Projected(model.feature_projection, model.encoder), model.encoder.layers, layers)
+        }
 
     def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
         """See :class:`Encoder`."""

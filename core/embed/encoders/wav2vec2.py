@@ -1,11 +1,12 @@
 """wav2vec 2.0 and its relatives on raw samples: HuBERT, WavLM, XLS-R, data2vec-audio.
 
 Two things in these models look at the whole recording: the feature extractor's normalisation to zero mean and unit
-variance, and, in base-size models, a group norm over time after the first convolution. Both get their statistics from the
-whole recording before the first window runs, so that the features of a window equal those of the whole file.
+variance, and, in base-size models, a group norm over time after the first convolution. Both get their statistics
+from the whole recording before the first window runs, so that the features of a window equal those of the whole file.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ SAMPLING_RATE = 16_000
 BLOCK_SECONDS = 2.5
 CONTEXT_SECONDS = 2.0
 NORMALISATION_EPSILON = 1e-7  # Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
+MOMENT_BLOCK = 1 << 18
+
+ReadSamples = Callable[[int, int], np.ndarray]
 
 
 class LocalNetwork(nn.Module):
@@ -38,11 +42,16 @@ class LocalNetwork(nn.Module):
         super().__init__()
         self.layers = layers
         self.grouped = isinstance(getattr(layers[0], "layer_norm", None), nn.GroupNorm)
-        self.stride = layers[0].conv.stride[0]
+        self.stride = self.first.conv.stride[0]
+
+    @property
+    def first(self) -> Any:
+        """The first layer: ``conv``, ``layer_norm`` and ``activation``."""
+        return self.layers[0]
 
     def forward(self, samples: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """Turn (1, time) samples into (frames, channels) features; kernel (channels, 1, k), bias (channels,)."""
-        first = self.layers[0]
+        first = self.first
         hidden = functional.conv1d(samples[:, None], kernel, bias, stride=self.stride)
         if not self.grouped:
             hidden = first.layer_norm(hidden.transpose(1, 2)).transpose(1, 2)
@@ -97,7 +106,7 @@ class Wav2Vec2Encoder(Encoder):
         clock = self.spec.clock
         generator = torch.Generator().manual_seed(0)
         samples = torch.randn(1, max(clock.min_samples, round(seconds * clock.sampling_rate)), generator=generator)
-        first = self.local.layers[0].conv
+        first = self.local.first.conv
         bias = first.bias if first.bias is not None else torch.zeros(first.out_channels)
         if network == "local":
             return samples, first.weight.detach(), bias.detach()
@@ -106,7 +115,9 @@ class Wav2Vec2Encoder(Encoder):
 
     def open(self, signal: "Signal", runners: Runners) -> FeatureStream:
         """Measure the whole recording, then stream its features."""
-        mean, scale = (signal.mean, 1 / np.sqrt(signal.std**2 + NORMALISATION_EPSILON)) if self.normalise else (0.0, 1.0)
+        mean, scale = (
+            (signal.mean, 1 / np.sqrt(signal.std**2 + NORMALISATION_EPSILON)) if self.normalise else (0.0, 1.0)
+        )
 
         def normalised(start: int, stop: int) -> np.ndarray:
             return ((signal.read(start, stop) - np.float32(mean)) * np.float32(scale)).astype(np.float32, copy=False)
@@ -119,9 +130,9 @@ class Wav2Vec2Encoder(Encoder):
 
         return BlockBuffer(compute, clock.n_frames(signal.n_samples), clock.frames_in(BLOCK_SECONDS))
 
-    def _first_layer(self, n_samples: int, read: "ReadSamples") -> tuple[np.ndarray, np.ndarray]:
+    def _first_layer(self, n_samples: int, read: ReadSamples) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias of the first layer, with the group norm of the whole recording folded in."""
-        first = self.local.layers[0]
+        first = self.local.first
         kernel = first.conv.weight.detach().double().cpu().numpy()
         bias = np.zeros(len(kernel)) if first.conv.bias is None else first.conv.bias.detach().double().cpu().numpy()
         if self.local.grouped:
@@ -135,15 +146,11 @@ class Wav2Vec2Encoder(Encoder):
         return kernel.astype(np.float32), bias.astype(np.float32)
 
 
-ReadSamples = "Callable[[int, int], np.ndarray]"
-MOMENT_BLOCK = 1 << 18
-
-
-def patch_moments(read, n_samples: int, size: int, stride: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
+def patch_moments(read: ReadSamples, n_samples: int, size: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of all patches ``x[stride * t : stride * t + size]`` of a recording, in one streaming pass.
 
-    The mean and variance over time of any filter of that size follow in closed form, ``w @ mean`` and ``w @ cov @ w``, so a
-    group norm's statistics cost no convolution.
+    The mean and variance over time of any filter of that size follow in closed form, ``w @ mean`` and ``w @ cov @
+    w``, so a group norm's statistics cost no convolution.
 
     Returns:
         Mean (size,) and population covariance (size, size), float64.

@@ -1,10 +1,12 @@
 """Whisper encoders: fixed windows of 30 s of log-mel, 50 frames a second.
 
 Frame j of a window is centred on sample 320 * j of it (mel hop 160, centred; a second convolution of stride 2), so a
-recording of n samples has ceil(n / 320) real frames; what lies beyond is Whisper's own zero padding and is not returned. The
-log-mel of a window is clamped 8 below the window's own maximum, as in Whisper itself (Radford et al. 2022).
+recording of n samples has ceil(n / 320) real frames; what lies beyond is Whisper's own zero padding and is not
+returned. The log-mel of a window is clamped 8 below the window's own maximum, as in Whisper itself (Radford et al.
+2022).
 """
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +28,8 @@ CONTEXT_SECONDS = 5.0
 
 class WhisperWindowEncoder(Encoder):
     """The encoder contract for Whisper."""
+
+    time_axis = MappingProxyType({"states": None})
 
     def __init__(self, loaded: LoadedModel) -> None:
         from transformers import WhisperFeatureExtractor
@@ -63,7 +67,9 @@ class WhisperWindowEncoder(Encoder):
 
     def _log_mel(self, samples: np.ndarray) -> np.ndarray:
         """Log-mel of at most 30 s, zero padded, (1, mels, 3000)."""
-        return self.extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="np").input_features.astype(np.float32)
+        return self.extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="np").input_features.astype(
+            np.float32
+        )
 
 
 class _MelStream:

@@ -1,0 +1,202 @@
+"""One function for each thing a user can do; the command line, the app and README's examples all call these."""
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import core
+from core.arrays import EmbeddingInfo, EmbedResult, EmbedSettings, OnProgress, OutputSettings, ignore_progress
+from core.audio.reader import probe
+from core.audio.signal import Signal, open_signal
+from core.checkpoints.find import Found, ModelEntry, find_model, list_models
+from core.checkpoints.load import load_model
+from core.device import DeviceChoice, pick_device
+from core.embed.corpus import CorpusItem, CorpusSummary, is_done, list_inputs, run_corpus, settings_fingerprint
+from core.embed.encoder import Encoder, Runner
+from core.embed.formats import complete_metadata
+from core.embed.pipeline import Stopwatch, WindowPlan, plan, resolve_layers, stream_states
+from core.embed.writers import check_target, write_embeddings
+from core.models.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    from core.embed.engines import EngineChoice
+
+__all__ = ["CorpusSummary", "ModelEntry", "embed", "embed_many", "list_models"]
+
+# Packages whose version can change a number.
+_VERSIONED = ("torch", "transformers", "numpy", "openvino", "soundfile", "av", "soxr")
+# Models kept in memory between two calls: the one in use and the one before.
+_KEPT_MODELS = 2
+
+
+@dataclass(frozen=True)
+class ReadyEncoder:
+    """An encoder with its networks compiled for certain layers, and how that was chosen."""
+
+    found: Found
+    loaded: LoadedModel
+    encoder: Encoder
+    layers: tuple[int, ...]
+    runners: dict[str, Runner]
+    device: DeviceChoice
+    choice: "EngineChoice"
+
+
+def embed(
+    source: Path | str, settings: EmbedSettings, output: OutputSettings, on_progress: OnProgress = ignore_progress
+) -> EmbedResult:
+    """Embed one recording and write the results.
+
+    Args:
+        source: An audio file of any common format.
+        settings: Model, layers, device, windows.
+        output: Folder, base name (default: the file's stem), formats.
+        on_progress: Told of the stages ``read`` and ``embed`` in seconds of audio, then of the formats written.
+
+    Raises:
+        StrataError: anything that is wrong with the recording, the model, a setting or the output folder; nothing
+            half-written is left.
+    """
+    source = Path(source)
+    base = output.base or source.stem
+    # Cheap refusals come before the model is loaded.
+    check_target(output, base)
+    probe(source)
+    ready = _ready(find_model(settings.model), settings)
+    return _embed_one(ready, source, settings, replace(output, base=base), on_progress)
+
+
+def embed_many(
+    inputs: Sequence[Path | str],
+    settings: EmbedSettings,
+    output: OutputSettings,
+    on_progress: OnProgress = ignore_progress,
+) -> CorpusSummary:
+    """Embed files, folders and CSV manifests; finished files are skipped, bad ones reported, the others go on.
+
+    Under ``accelerate launch`` the list is split over the processes.
+
+    Raises:
+        StrataError: the model cannot be loaded, or there is nothing to do.
+    """
+    items = list_inputs([Path(path) for path in inputs])
+    ready = _ready(find_model(settings.model), settings)
+
+    def fingerprint(item: CorpusItem) -> str:
+        return settings_fingerprint(item.settings(settings), output.formats, ready.loaded.sha256)
+
+    def embed_item(item: CorpusItem) -> EmbedResult:
+        target = item.output(output)
+        check_target(target, target.base or item.base)
+        return _embed_one(ready, item.source, item.settings(settings), target, on_progress)
+
+    def done(item: CorpusItem) -> bool:
+        return not output.force and is_done(item.source, item.output(output), fingerprint(item))
+
+    return run_corpus(items, embed_item, output, done, on_progress)
+
+
+def _ready(found: Found, settings: EmbedSettings) -> ReadyEncoder:
+    """Load, wrap and compile a model; the last ones stay in memory for the next call."""
+    stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(found.folder.iterdir()))
+    return _ready_cached(found, stamp, settings.layers, settings.device, settings.engine, settings.precision)
+
+
+@lru_cache(maxsize=_KEPT_MODELS)
+def _ready_cached(
+    found: Found, _stamp: tuple[tuple[str, int, int], ...], layers: str, device: str, engine: str, precision: str
+) -> ReadyEncoder:
+    from core.embed.encoders import build_encoder
+    from core.embed.engines import EngineRequest, build_runners
+
+    chosen_device = pick_device(device)
+    loaded = load_model(found.folder, found.name, from_user=found.from_user)
+    encoder = build_encoder(loaded)
+    numbers = resolve_layers(layers, encoder.spec)
+    runners, choice = build_runners(encoder, numbers, EngineRequest(engine, precision, chosen_device))
+    return ReadyEncoder(found, loaded, encoder, numbers, runners, chosen_device, choice)
+
+
+def _embed_one(
+    ready: ReadyEncoder, source: Path, settings: EmbedSettings, output: OutputSettings, on_progress: OnProgress
+) -> EmbedResult:
+    watch = Stopwatch()
+    clock = ready.encoder.spec.clock
+    with open_signal(source, clock.sampling_rate, settings.channel, settings.max_seconds, on_progress) as signal:
+        windows = plan(ready.encoder.spec, signal.n_samples, settings, str(source))
+        metadata = _metadata(ready, source, signal, settings, windows)
+        metadata["settings_fingerprint"] = settings_fingerprint(settings, output.formats, ready.loaded.sha256)
+        info = EmbeddingInfo(clock, ready.layers, windows.n_frames, ready.encoder.spec.dim, metadata)
+        states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
+        blocks = _watched(states, metadata, watch)
+        files, problems = write_embeddings(blocks, info, output, output.base or source.stem, on_progress)
+    return EmbedResult(source, files, replace(info, metadata=complete_metadata(info, files, problems)), problems)
+
+
+def _watched(blocks: Iterator[np.ndarray], metadata: dict[str, Any], watch: Stopwatch) -> Iterator[np.ndarray]:
+    """Pass blocks on, refuse values that are not finite, and note the time after the last."""
+    for block in blocks:
+        if not np.isfinite(block).all():
+            metadata["warnings"].append("The model returned values that are not finite; do not use these frames.")
+        yield block
+    metadata["seconds_taken"] = round(watch.seconds, 3)
+
+
+def _metadata(
+    ready: ReadyEncoder, source: Path, signal: Signal, settings: EmbedSettings, windows: WindowPlan
+) -> dict[str, Any]:
+    """The facts of the JSON that are known before the first frame; see :func:`complete_metadata` for the rest."""
+    clock, info = ready.encoder.spec.clock, signal.info
+    return {
+        "audio_path": str(source.absolute()),
+        "model_name": ready.found.name,
+        "model_path": str(ready.found.folder),
+        "model_source": ready.found.where,
+        "architecture": ready.loaded.architecture,
+        "fine_tuned": ready.loaded.fine_tuned,
+        "model_sha256": ready.loaded.sha256,
+        "input_sha256": signal.sha256,
+        "device": ready.device.device,
+        "device_reason": ready.device.reason,
+        "engine": ready.choice.engine,
+        "engine_reason": ready.choice.engine_reason,
+        "precision": ready.choice.precision,
+        "precision_reason": ready.choice.precision_reason,
+        "chunk_seconds": windows.chunk_seconds,
+        "context_seconds": windows.context_seconds,
+        "n_windows": len(windows.windows),
+        "n_layers_total": ready.encoder.spec.n_layers + 1,
+        "original_sample_rate": info.sampling_rate if info else signal.sampling_rate,
+        "original_channels": info.n_channels if info else 1,
+        "channel": settings.channel if settings.channel is not None else "mean of all",
+        "n_samples": signal.n_samples,
+        "duration_seconds": signal.duration_seconds,
+        "clock": {
+            "hop": clock.hop,
+            "field": clock.field,
+            "start": clock.start,
+            "sampling_rate": clock.sampling_rate,
+            "onset": "(start + hop * frame) / sampling_rate",
+            "centre": "(start + hop * frame + field / 2) / sampling_rate",
+        },
+        "warnings": [*ready.loaded.warnings, *ready.choice.warnings],
+        "versions": _versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"strata": core.__version__, "python": platform.python_version()}
+    for package in _VERSIONED:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
