@@ -18,9 +18,10 @@ log = logging.getLogger(__name__)
 
 # Stage that counts a corpus's recordings; its bar stays while the bars of each recording come and go below it.
 OUTER_STAGE = "files"
-# Without a terminal: a line at least this often in percent, or in seconds.
+# Without a terminal: a line this often in percent or in seconds, but none sooner than that after the last.
 STEP_PERCENT = 10
 STEP_SECONDS = 30.0
+QUIET_SECONDS = 2.0
 # Columns of a bar on a terminal that does not say how wide it is.
 WIDTH = 80
 
@@ -156,27 +157,28 @@ class Bars:
 
 
 class Lines:
-    """Plain lines for logs: one when a stage begins, then every tenth or half minute, with the time left."""
+    """Plain lines for logs: one every tenth or half minute, with the time left; a stage of seconds needs none."""
 
     def __init__(self) -> None:
         self.stage = ""
         self.began = self.said = 0.0
-        self.percent = 0
+        self.first = self.percent = 0.0
 
     def __call__(self, report: "Progress") -> None:
         """Write a line where enough has happened since the last."""
         now = monotonic()
-        percent = int(100 * report.done / report.total) if report.total else 100
-        if report.stage != self.stage or report.done == 0 or percent < self.percent:
-            self.stage, self.began, self.percent, self.said = report.stage, now, 0, now
-        elif percent < self.percent + STEP_PERCENT and (percent == self.percent or now < self.said + STEP_SECONDS):
-            return
-        self.percent, self.said = percent, now
-        log.info("%s", self._line(report, percent, now - self.began))
+        percent = 100 * report.done / report.total if report.total else 100.0
+        if report.stage != self.stage or percent < self.percent:
+            self.stage, self.began, self.said = report.stage, now, now
+            self.first = self.percent = percent
+        since = now - self.said
+        if (since >= QUIET_SECONDS and percent >= self.percent + STEP_PERCENT) or since >= STEP_SECONDS:
+            self.percent, self.said = percent, now
+            log.info("%s", self._line(report, percent, now - self.began))
 
-    def _line(self, report: "Progress", percent: int, elapsed: float) -> str:
-        line = f"{report.stage}: {percent} % ({report.done:.0f} of {report.total:.0f} {report.unit})"
-        if not 0 < report.done < report.total:
+    def _line(self, report: "Progress", percent: float, elapsed: float) -> str:
+        line = f"{report.stage}: {percent:.0f} % ({report.done:.0f} of {report.total:.0f} {report.unit})"
+        if percent <= self.first:
             return line
-        left = round(elapsed * (report.total - report.done) / report.done)
+        left = round(elapsed * (100 - percent) / (percent - self.first))
         return f"{line}, {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"

@@ -258,7 +258,8 @@ def write_embeddings(
     Raises:
         OutputError: Nothing was written, and what was there before is as it was.
     """
-    check_target(output, base)
+    for note in check_target(output, base, info):
+        log.warning("%s", note)
     with _disk_errors(output, info):
         output.folder.mkdir(parents=True, exist_ok=True)
     with _Parts(output.folder) as parts:
@@ -283,7 +284,7 @@ def _write_arrays(
         spool.finish()
         wanted = [name for name in DERIVED if name in output.formats]
         for index, name in enumerate(wanted):
-            on_progress(Progress(f"writing .{name}", index, len(wanted), "files"))
+            on_progress(Progress(f"writing .{name}", index, len(wanted), "formats"))
             _derive(parts, name, spool, problems)
     if "npy" not in output.formats:
         parts.drop("npy")

@@ -1,6 +1,6 @@
 """Stands in for core.tasks where the command line itself is tested: real writers and corpora, a trivial encoder.
 
-A recording's frames are its bytes. Content that begins with ``bad`` is refused, ``bug`` breaks, ``slow`` takes a minute.
+A recording's frames are its bytes. Content that begins with ``bad`` is refused, ``bug`` breaks, ``slow`` takes long.
 """
 
 import hashlib
