@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from core.errors import OutputError
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -31,6 +33,8 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
+        if sys.stderr is None:
+            return
         try:
             mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
             line = mark + self.format(record)
@@ -46,7 +50,7 @@ class StderrHandler(logging.Handler):
 def configure(debug: bool) -> None:
     """Set up logging and quieten third parties; the only place where the command line does either."""
     logging.basicConfig(
-        handlers=[StderrHandler()], level=logging.DEBUG if debug else logging.ERROR, format="%(message)s"
+        handlers=[StderrHandler()], level=logging.INFO if debug else logging.ERROR, format="%(message)s"
     )
     logging.getLogger("core").setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:
@@ -69,13 +73,17 @@ def _sanitise_threads() -> None:
 
 
 def emit(content: bytes) -> None:
-    """Write the result to stdout; a reader that has gone (``| head``) is no error."""
+    """Write the result to stdout; a reader that has gone (``| head``), or a closed stdout, is no error."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes stdout once more at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"The results are written, but stdout takes no text: {error.strerror}.") from error
 
 
 def emit_paths(paths: Iterable[Path | str]) -> None:
@@ -95,7 +103,7 @@ def emit_json(content: Mapping[str, Any]) -> None:
 
 def progress() -> "OnProgress":
     """Choose bars on a terminal and plain lines elsewhere."""
-    return Bars() if sys.stderr.isatty() else Lines()
+    return Bars() if sys.stderr is not None and sys.stderr.isatty() else Lines()
 
 
 def _columns() -> int:

@@ -13,11 +13,12 @@ from scipy.io import loadmat
 
 from core import tasks
 from core.arrays import EmbedSettings, OutputSettings
+from core.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--engine", "torch", "--precision", "fp32", "--device", "cpu"]
-LAUNCH = "-m accelerate.commands.accelerate_cli launch --multi_gpu --num_processes 2 --num_machines 1".split()
-LAUNCH += "--mixed_precision no --dynamo_backend no --main_process_port 0".split()
+LAUNCH = ["-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"]
+LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +74,11 @@ def test_the_documents_line_gives_what_the_task_gives(model, tmp_path):
     assert content["original_sample_rate"] == 22050 and content["sample_rate"] == 16000
 
 
-def test_layers_and_formats(model, tmp_path):
+def test_layers_and_formats(model, tmp_path, capfdbinary):
     sound = record(tmp_path / "x.wav", 1.0)
-    done = call("-m", "core", "embed", sound, "--output", tmp_path, "--model", model, "--layers", "0,2", "--formats",
-                "npy,npz,parquet", "--json", *QUICK)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    content = json.loads(done.stdout)
+    words = ["embed", sound, "--output", tmp_path, "--model", model, "--layers", "0,2", "--formats", "npy,npz,parquet"]
+    assert main([*map(str, words), "--json", *QUICK]) == 0
+    content = json.loads(capfdbinary.readouterr().out)
     assert set(content["files"]) == {"npy", "npz", "parquet"} and content["metadata"]["layers"] == [0, 2]
     array = np.load(content["files"]["npy"])
     with np.load(content["files"]["npz"]) as archive:

@@ -260,6 +260,18 @@ def test_a_reader_that_has_gone_is_no_error(sound, tmp_path):
     assert (tmp_path / "out" / "a b ü.json").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_stdout_on_a_full_disk_is_said(sound, tmp_path):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        code, _, err = call("embed", sound, "--output", tmp_path / "out", stdout=full)
+    assert code == 2 and err == "error: The results are written, but stdout takes no text: No space left on device.\n"
+
+
+def test_a_closed_stdout_is_no_error(sound, tmp_path):
+    code, _, err = call("embed", sound, "--output", tmp_path / "out", stdout=None, preexec_fn=lambda: os.close(1))
+    assert (code, err) == (0, "") and (tmp_path / "out" / "a b ü.json").exists()
+
+
 def test_names_that_are_not_unicode_come_out_as_their_bytes(tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
     try:
