@@ -477,6 +477,16 @@ def test_a_kill_leaves_nothing_that_looks_complete(tmp_path, how):
     assert [path for path in left if not path.name.startswith(".")] == []
     if how == signal.SIGINT:
         assert left == []
+    # What a kill left hidden goes with the next run; a part of a process that lives, or of another machine, stays.
+    others = [
+        tmp_path / left_name
+        for left_name in (f".strata-{writers._process_mark()}-x.npy.part", ".strata-y-1-z.npy.part")
+    ]
+    for path in others:
+        path.write_text("other")
+    info = make_info(3, 2)
+    write_embeddings([make_values(info)], info, OutputSettings(tmp_path), "x")
+    assert set(tmp_path.iterdir()) == {*others, *(tmp_path / f"x.{suffix}" for suffix in ("npy", "mat", "json"))}
 
 
 MEMORY = """
