@@ -123,9 +123,7 @@ def _take(trial: Trial, tried: list[Trial], request: EngineRequest) -> tuple[dic
         if trial.lowest is None
         else (f"lowest cosine to torch fp32 on {CHECK_SECONDS:g} s of noise {trial.lowest:.6f}")
     )
-    choice = EngineChoice(
-        trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", notes
-    )
+    choice = EngineChoice(trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", notes)
     assert trial.runners is not None
     return trial.runners, choice
 
@@ -194,8 +192,8 @@ def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision
 
     def runner(name: str, network: nn.Module) -> Runner:
         with torch.inference_mode(), warnings.catch_warnings():
-            # Tracing warns of Python branches; the lengths they look at are checked against torch right after.
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            # Tracing warns of Python branches and of its own age; what it made is checked against torch right after.
+            warnings.simplefilter("ignore")
             example = encoder.example(name, CHECK_SECONDS)
             converted = openvino.convert_model(network, example_input=example)
         converted.reshape(_shapes(example, encoder.time_axis[name]))
