@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -155,10 +156,11 @@ class Actions:
         name = Path(recording).name if recording else "..."
         return [gr.HTML(cards.working(name), visible=True), gr.Column(visible=False), *_buttons(busy=True)]
 
-    def begin_example(self, name: str, request: gr.Request) -> list[Any]:
+    def begin_example(self, name: str) -> list[Any]:
         """Choose an example and show that work is under way."""
-        folder = self.sessions.start(_page(request)).folder.parent / "examples"
-        folder.mkdir(exist_ok=True)
+        # Gradio hands out files of its own folder only.
+        folder = self.sessions.root / "examples"
+        folder.mkdir(parents=True, exist_ok=True)
         copied = Path(shutil.copy(ASSETS / "examples" / name, folder))
         return [str(copied), gr.Tabs(selected="file"), *self.begin(str(copied))]
 
@@ -187,8 +189,11 @@ class Actions:
             return cards.unusable_recording(explain(error))
 
     def take_recording(self, recorded: str | None) -> list[Any]:
-        """Make what was recorded the chosen file."""
-        return [recorded, gr.Tabs(selected="file")] if recorded else [gr.skip(), gr.skip()]
+        """Make what was recorded the chosen file, named by its time: every recording arrives as ``audio.wav``."""
+        if not recorded:
+            return [gr.skip(), gr.skip()]
+        named = f"recording_{datetime.now():%Y-%m-%d_%H-%M-%S}{Path(recorded).suffix}"
+        return [str(Path(recorded).replace(Path(recorded).with_name(named))), gr.Tabs(selected="file")]
 
     def models(self) -> gr.Dropdown:
         """List the models at hand, the default first; the hub is not asked."""

@@ -1,7 +1,7 @@
 """The tab "Embed": a recording in, the frames of a model out, on screen and as files."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -151,7 +151,7 @@ def _wire_runs(tab: EmbedTab, actions: Actions) -> None:
     begun = tab.start.click(actions.begin, tab.source, states, **QUICK)
     running = _chain(begun, tab, actions, api_name="embed", api_visibility="public")
     for name, button in tab.examples.items():
-        begun = button.click(_example(actions, name), None, [tab.source, tab.inputs, *states], **QUICK)
+        begun = button.click(partial(actions.begin_example, name), None, [tab.source, tab.inputs, *states], **QUICK)
         running += _chain(begun, tab, actions, api_visibility="private")
     tab.stop.click(actions.stop, None, [tab.card, tab.start, tab.stop], cancels=running, **QUICK)
 
@@ -170,10 +170,3 @@ def _chain(begun: Any, tab: EmbedTab, actions: Actions, **public: Any) -> list[A
     for event in (embedded, shown):
         event.failure(actions.fail, None, [tab.card, tab.start, tab.stop], **QUICK)
     return [embedded, shown]
-
-
-def _example(actions: Actions, name: str) -> Callable[[gr.Request], list[Any]]:
-    def begin(request: gr.Request) -> list[Any]:
-        return actions.begin_example(name, request)
-
-    return begin

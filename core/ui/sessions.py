@@ -8,6 +8,8 @@ it.
 import secrets
 import shutil
 import threading
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,7 @@ class Run:
 
     id: str
     folder: Path
+    begun: float
     stop: threading.Event = field(default_factory=threading.Event)
     result: EmbedResult | None = None
     signal: SignalView | None = None
@@ -33,50 +36,53 @@ class Run:
 
 
 class Sessions:
-    """The runs of all open pages, one a page: a new run replaces the page's last."""
+    """The runs of all open pages.
+
+    A page's older runs go when it starts a new one, but not before ``keep_seconds``: a program that sends one recording
+    after the other still has to fetch the last one's files. For as long, results outlive a page that closed.
+    """
 
     def __init__(self, root: Path, keep_seconds: float = 600) -> None:
-        self._root = root
+        self.root = root
         self._keep_seconds = keep_seconds
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, list[Run]] = {}
         self._leaving: dict[str, threading.Timer] = {}
         self._lock = threading.Lock()
 
     def start(self, session: str) -> Run:
-        """Open a fresh folder for the page and drop its last run."""
-        token = secrets.token_urlsafe(16)
-        run = Run(token, self._root / token)
+        """Open a fresh folder for the page."""
+        token, now = secrets.token_urlsafe(16), time.monotonic()
+        run = Run(token, self.root / token, now)
         run.folder.mkdir(parents=True)
         with self._lock:
             self._stay(session)
-            last = self._runs.get(session)
-            self._runs[session] = run
-        _drop(last)
+            runs = self._runs.get(session, [])
+            old = [earlier for earlier in runs if now - earlier.begun > self._keep_seconds]
+            self._runs[session] = [*(earlier for earlier in runs if earlier not in old), run]
+        _drop(old)
         return run
 
     def get(self, session: str, run_id: str) -> Run:
-        """Return the page's run, or raise InputError where it is gone."""
+        """Return one of the page's runs, or raise InputError where it is gone."""
         with self._lock:
             self._stay(session)
-            run = self._runs.get(session)
-        if run is None or run.id != run_id:
-            raise InputError(
-                "This result is no longer kept: the page was closed or another run replaced it. Embed again."
-            )
-        return run
+            found = [run for run in self._runs.get(session, []) if run.id == run_id]
+        if not found:
+            raise InputError("This result is no longer kept: the page was closed, or it is too old. Embed again.")
+        return found[0]
 
     def current(self, session: str) -> Run | None:
-        """Return the page's run, if it has one."""
-        return self._runs.get(session)
+        """Return the page's last run, if it has one."""
+        runs = self._runs.get(session)
+        return runs[-1] if runs else None
 
     def stop(self, session: str) -> None:
-        """Ask the page's run to end at its next report of progress."""
-        run = self._runs.get(session)
-        if run is not None:
+        """Ask the page's runs to end at their next report of progress."""
+        for run in self._runs.get(session, []):
             run.stop.set()
 
     def leave(self, session: str) -> None:
-        """The page closed: end its run now, and remove its folder after a while, unless the page comes back."""
+        """The page closed: end its runs now, and remove their folders after a while, unless the page comes back."""
         self.stop(session)
         timer = threading.Timer(self._keep_seconds, self._remove, [session])
         timer.daemon = True
@@ -88,8 +94,8 @@ class Sessions:
     def _remove(self, session: str) -> None:
         with self._lock:
             self._leaving.pop(session, None)
-            run = self._runs.pop(session, None)
-        _drop(run)
+            runs = self._runs.pop(session, [])
+        _drop(runs)
 
     def _stay(self, session: str) -> None:
         timer = self._leaving.pop(session, None)
@@ -97,7 +103,7 @@ class Sessions:
             timer.cancel()
 
 
-def _drop(run: Run | None) -> None:
-    if run is not None:
+def _drop(runs: Iterable[Run]) -> None:
+    for run in runs:
         run.stop.set()
         shutil.rmtree(run.folder, ignore_errors=True)

@@ -15,7 +15,9 @@ import pytest
 from tests.ui.page import EmbedPage
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSER_FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+DRAWING = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+# A microphone that beeps, and nobody to ask for it.
+MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 START_SECONDS = 120
 
 
@@ -86,7 +88,7 @@ def chromium():
     if path is None:
         missing("No chromium on the PATH: apt-get install chromium.")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*DRAWING, *MICROPHONE])
         yield browser
         browser.close()
 

@@ -159,6 +159,19 @@ def test_too_long_and_too_large_are_said_at_once(visit, fake_app, tmp_path):
     page.page.get_by_text("exceed the maximum allowed size").first.wait_for()
 
 
+def test_a_recording_from_the_microphone_becomes_the_chosen_file(visit, fake_app):
+    page = visit(fake_app)
+    page.page.get_by_role("tab", name="Microphone").click()
+    microphone = page.page.locator("#embed-microphone")
+    microphone.get_by_role("button", name="Record").click()
+    page.page.wait_for_timeout(1_500)
+    microphone.get_by_role("button", name="Stop").first.click()
+    page.page.locator("#embed-source").get_by_text("recording_2").wait_for()
+    page.start()
+    page.wait_for_result()
+    assert page.errors == []
+
+
 def test_progress_is_told_and_stop_ends_the_run(visit, slow_app):
     page = visit(slow_app)
     page.example("Two voices")

@@ -24,12 +24,20 @@ def test_a_run_is_found_by_its_page_only(tmp_path):
             sessions.get(page, run_id)
 
 
-def test_a_new_run_ends_and_removes_the_last(tmp_path):
-    sessions = Sessions(tmp_path)
+def test_a_program_can_fetch_its_last_result_while_the_next_one_runs(tmp_path):
+    sessions = Sessions(tmp_path, keep_seconds=60)
+    first, second = sessions.start("program"), sessions.start("program")
+    assert first.folder.is_dir()
+    assert sessions.get("program", first.id) is first
+    assert sessions.current("program") is second
+
+
+def test_a_new_run_removes_the_old_ones(tmp_path):
+    sessions = Sessions(tmp_path, keep_seconds=0.02)
     first = sessions.start("page")
     (first.folder / "x.npy").write_text("x")
+    time.sleep(0.05)
     second = sessions.start("page")
-    assert first.stop.is_set()
     assert not first.folder.exists()
     assert second.folder.is_dir()
 
