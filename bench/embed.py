@@ -33,7 +33,7 @@ RATE = 16_000
 CHUNK_SECONDS = 20
 SEAM_SECONDS = 0.5
 MEMORY_MINUTES = (5, 60)
-LIBRIVOX = ("fleursdumal_005", "fleursdumal_052", "fleursdumal_095")
+LIBRIVOX = ("fleursdumal_001", "fleursdumal_010", "fleursdumal_060")
 
 
 @dataclass(frozen=True)

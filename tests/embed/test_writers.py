@@ -342,6 +342,18 @@ def test_too_little_disk_is_said_before_the_run(tmp_path, monkeypatch):
         check_target(OutputSettings(tmp_path, formats=("npz",)), "x", 4_000_000)
 
 
+def test_too_little_disk_ends_it_before_the_first_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(1000))
+
+    def blocks():
+        raise AssertionError("the model was run")
+        yield
+
+    with pytest.raises(OutputError, match="are free"):
+        write_embeddings(blocks(), make_info(1000, 10), OutputSettings(tmp_path / "new"), "x")
+    assert listing(tmp_path) == {}
+
+
 @pytest.mark.parametrize("formats", [("npy",), ("mat",), ("npz",), ("parquet",), ALL])
 @pytest.mark.parametrize("layers", [(3,), tuple(range(13))])
 def test_the_announced_need_covers_what_is_written(tmp_path, formats, layers):
