@@ -123,9 +123,7 @@ def _take(trial: Trial, tried: list[Trial], request: EngineRequest) -> tuple[dic
         if trial.lowest is None
         else (f"lowest cosine to torch fp32 on {CHECK_SECONDS:g} s of noise {trial.lowest:.6f}")
     )
-    choice = EngineChoice(
-        trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", notes
-    )
+    choice = EngineChoice(trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", notes)
     assert trial.runners is not None
     return trial.runners, choice
 
