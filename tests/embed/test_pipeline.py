@@ -109,7 +109,7 @@ def test_memory_of_a_window_does_not_depend_on_the_recording(group):
         {window.stop - window.start for window in plan(encoder.spec, minutes * 60 * RATE, EmbedSettings(), "x").windows}
         for minutes in (5, 60)
     ]
-    assert lengths[0] == lengths[1] == {1200}
+    assert lengths[0] == lengths[1] == {1150}
 
 
 @pytest.mark.parametrize(("wanted", "layers"), [("last", (3,)), ("all", (0, 1, 2, 3)), ("2,0", (0, 2)), ("1,1", (1,))])
