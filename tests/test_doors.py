@@ -24,7 +24,7 @@ def address(tmp_path_factory):
 
 def test_tab_command_line_and_readme_agree_to_the_bit(address, tmp_path):
     client = Client(address, download_files=tmp_path / "app", verbose=False)
-    files, facts, _ = client.predict(
+    files, facts = client.predict(
         handle_file(RECORDING), "", "last", "auto", "auto", "auto", ["npy", "json"], api_name="/embed"
     )
     tab = np.load(next(path for path in files if path.endswith(".npy")), allow_pickle=False)

@@ -23,6 +23,14 @@ class UiSettings:
     local_folders: bool = True
     keep_minutes: float = 10
 
+    def __post_init__(self) -> None:
+        for name in ("max_upload_mb", "max_minutes"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"Got {getattr(self, name):g} as {name}; expected a number above 0. "
+                    f"Change --{name.replace('_', '-')} or STRATA_{name.upper()}."
+                )
+
     @property
     def max_seconds(self) -> float:
         """Longest recording accepted, in seconds."""
@@ -46,21 +54,16 @@ class UiSettings:
         """
         on_space = bool(environment.get("SPACE_ID"))
         return cls(
-            max_upload_mb=_positive(environment, "STRATA_MAX_UPLOAD_MB", 200 if on_space else cls.max_upload_mb),
-            max_minutes=_positive(environment, "STRATA_MAX_MINUTES", 20 if on_space else cls.max_minutes),
+            max_upload_mb=_number(environment, "STRATA_MAX_UPLOAD_MB", 200 if on_space else cls.max_upload_mb),
+            max_minutes=_number(environment, "STRATA_MAX_MINUTES", 20 if on_space else cls.max_minutes),
             local_folders=not on_space,
         )
 
 
-def _positive(environment: Mapping[str, str], name: str, default: float) -> float:
-    """Read a number above 0 from the environment."""
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    """Read a number from the environment; an empty variable counts as unset."""
     text = environment.get(name, "").strip()
-    if not text:
-        return default
     try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise InputError(f"Got {name}={text!r}; expected a number above 0. Change or unset the variable.")
-    return value
+        return float(text) if text else default
+    except ValueError as error:
+        raise InputError(f"Got {name}={text!r}; expected a number above 0. Change or unset the variable.") from error

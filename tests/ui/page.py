@@ -72,31 +72,23 @@ class EmbedPage:
             self.page.wait_for_timeout(50)
 
     def click_timeline(self, seconds: float, row: str = "yaxis4") -> None:
-        x, y = self.plot(
-            "timeline",
-            "(() => { const l = graph._fullLayout, b = graph.getBoundingClientRect(); return ["
-            f"b.left + l.xaxis._offset + l.xaxis.l2p({seconds}), b.top + l.{row}._offset + l.{row}._length / 2] }})()",
-        )
-        self._click(x, y)
+        self._click("timeline", f"l.xaxis.l2p({seconds})", f"l.{row}._offset - l.yaxis._offset + l.{row}._length / 2")
 
     def click_frame(self, index: int) -> None:
-        x, y = self.plot(
-            "path",
-            "(() => { const l = graph._fullLayout, d = graph._fullData[0], b = graph.getBoundingClientRect(); return ["
-            f"b.left + l.xaxis._offset + l.xaxis.l2p(d.x[{index}]), "
-            f"b.top + l.yaxis._offset + l.yaxis.l2p(d.y[{index}])] }})()",
-        )
-        self._click(x, y)
+        self._click("path", f"l.xaxis.l2p(d.x[{index}])", f"l.yaxis.l2p(d.y[{index}])")
 
-    def _click(self, x: float, y: float) -> None:
-        # The plot may lie below the window's lower edge.
-        scrolled = max(0.0, y - 600)
-        self.page.mouse.wheel(0, scrolled)
+    def _click(self, plot: str, x: str, y: str) -> None:
+        """Click at pixels of a plot's axes, given as JavaScript over its layout ``l`` and its first trace ``d``."""
+        self.page.locator(PLOTS[plot]).scroll_into_view_if_needed()
         self.page.wait_for_timeout(300)
-        moved = self.page.evaluate("window.scrollY")
-        self.page.mouse.move(x, y - moved)
+        place = self.plot(
+            plot,
+            "(() => { const l = graph._fullLayout, d = graph._fullData[0], b = graph.getBoundingClientRect(); "
+            f"return [b.left + l.xaxis._offset + {x}, b.top + l.yaxis._offset + {y}] }})()",
+        )
+        self.page.mouse.move(*place)
         self.page.wait_for_timeout(300)
-        self.page.mouse.click(x, y - moved)
+        self.page.mouse.click(*place)
 
     def download(self, name: str, folder: Path) -> Path:
         with self.page.expect_download() as waiting:
