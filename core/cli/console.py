@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from core.device import sanitise_threads
 from core.errors import OutputError
 
 if TYPE_CHECKING:
@@ -58,15 +59,7 @@ def configure(debug: bool) -> None:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
-    _sanitise_threads()
-
-
-def _sanitise_threads() -> None:
-    """Remove thread counts that are none, before anything imports torch."""
-    from core.device import sanitise_threads
-
-    for name, value in sanitise_threads(os.environ).items():
-        log.warning("%s=%r is no thread count and was ignored.", name, value)
+    sanitise_threads(os.environ)
 
 
 # ---- results ----

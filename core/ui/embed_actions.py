@@ -19,6 +19,7 @@ from core.ui.progress import TimeLeft, in_words
 from core.ui.sessions import Run, Sessions, Stopped
 from core.ui.settings import UiSettings
 from core.ui.theme import ASSETS
+from core.ui.warm_up import import_all
 
 FORMATS = ("npy", "mat", "json", "npz", "parquet")
 LAYERS = [("Last", "last"), ("All", "all")]
@@ -78,6 +79,7 @@ class Actions:
             # The page itself draws from the .npy, so that is written in any case.
             output = OutputSettings(run.folder, formats=tuple(dict.fromkeys(["npy", *formats])))
             progress(0, desc="Loading the model")
+            import_all()
             run.result = self.tasks.embed(source, settings, output, _reporter(run, progress))
         except Exception as error:
             run.problem = explain(error)

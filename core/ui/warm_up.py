@@ -17,18 +17,22 @@ MODULES = (
 )
 """In the order in which a first run meets them; what is not installed is left out."""
 
+_ONE_AT_A_TIME = threading.Lock()
+
 
 def warm_up() -> threading.Thread:
     """Start importing in the background and return the thread."""
-    thread = threading.Thread(target=_import_all, name="warm-up", daemon=True)
+    thread = threading.Thread(target=import_all, name="warm-up", daemon=True)
     thread.start()
     return thread
 
 
-def _import_all() -> None:
-    for name in MODULES:
-        try:
-            importlib.import_module(name)
-        except Exception:
-            # Whoever needs it says so, in a message for the visitor.
-            logging.getLogger("strata.ui").info("could not import %s ahead of time", name, exc_info=True)
+def import_all() -> None:
+    """Import the modules, or wait until another thread has: transformers cannot be imported by two threads at once."""
+    with _ONE_AT_A_TIME:
+        for name in MODULES:
+            try:
+                importlib.import_module(name)
+            except Exception:
+                # Whoever needs it says so, in a message for the visitor.
+                logging.getLogger("strata.ui").info("could not import %s ahead of time", name, exc_info=True)
