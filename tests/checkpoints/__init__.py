@@ -1,0 +1,1 @@
+import core  # noqa: F401  (before any test here imports transformers)

@@ -96,7 +96,7 @@ class EncodecStreamEncoder(Encoder):
         layers = list(loaded.model.encoder.layers)
         at = next(index for index, layer in enumerate(layers) if isinstance(getattr(layer, "lstm", None), nn.LSTM))
         self.lstm = layers[at].lstm
-        self.parts = {
+        self.parts: dict[str, nn.Module] = {
             "local": LocalNetwork(layers[:at]),
             "recurrent": Recurrent(self.lstm),
             "head": Head(layers[at + 1 :]),

@@ -24,7 +24,7 @@ SAMPLING_RATE = 16_000
 # Blocks of 2.5 s keep the first convolution's output (512 x 8,000 floats) near the cache: 1.5 times as fast as 20 s.
 BLOCK_SECONDS = 2.5
 # Least context on each side; more where the positional convolution reaches further.
-CONTEXT_SECONDS = 2.0
+CONTEXT_SECONDS = 1.5
 NORMALISATION_EPSILON = 1e-7  # Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 MOMENT_BLOCK = 1 << 18
 

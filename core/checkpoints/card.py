@@ -1,0 +1,107 @@
+"""Model cards: README.md generated from ``config.json`` and ``training.json``, with the front matter the hub reads.
+
+Numbers come from ``training.json`` and nowhere else, so a card cannot claim what was not measured.
+"""
+
+import json
+from typing import Any
+
+Facts = dict[str, Any]
+
+
+def model_card(name: str, config: Facts, training: Facts) -> str:
+    """Make the card.
+
+    Args:
+        name: of the checkpoint folder.
+        config: content of ``config.json``.
+        training: content of ``training.json``. Its entry ``card`` holds what only a person can say: ``license``,
+            ``language``, ``tags``, ``summary``, ``snippet``, ``trust`` and ``intended_use`` (texts), ``data`` and
+            ``attribution`` (lists). Its entry ``metrics`` is a list of tables; see :func:`metric_table`.
+
+    Returns:
+        Markdown.
+    """
+    card = training["card"]
+    sections = [
+        front_matter(card),
+        f"# {name}\n\n{card['summary']}",
+        _section("Use", f"```python\n{card['snippet'].strip()}\n```"),
+        _section("How far to trust it", card["trust"]),
+        _section("Intended use", card["intended_use"]),
+        _section("Measured", "\n\n".join(metric_table(table) for table in training.get("metrics", [])) or "Not yet."),
+        _section("Training", _training_text(training)),
+        _section("Architecture", _architecture_text(config, training)),
+        _section("Data and licence", _bullets(card["data"]) + "\n\n" + _bullets(card["attribution"])),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def front_matter(card: Facts) -> str:
+    """YAML front matter as the hub reads it; every value is written as JSON, which is YAML."""
+    keys = ("license", "language", "library_name", "pipeline_tag", "tags", "datasets")
+    lines = [f"{key}: {json.dumps(card[key], ensure_ascii=False)}" for key in keys if key in card]
+    return "\n".join(["---", *lines, "---"])
+
+
+def metric_table(table: Facts) -> str:
+    """One measurement as Markdown: title, note, chance level, n, and a row for each thing measured.
+
+    ``table`` has ``title``, ``note``, ``measure``, ``n``, ``groups``, ``chance`` and ``rows``: a list of
+    ``{"model", "scores": [one per layer], "chosen", "interval"}``. ``chosen`` is the score with the layer chosen on
+    training groups only, ``interval`` its 95 % bootstrap over groups.
+    """
+    width = max(len(row["scores"]) for row in table["rows"])
+    head = ["model", *(f"layer {k}" for k in range(width)), "layer chosen on training folds [95 %]"]
+    lines = [
+        f"**{table['title']}** ({table['measure']}; n = {table['n']}, {table['groups']}; "
+        f"chance {table['chance']:.3f}). {table['note']}",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+    ]
+    return "\n".join(lines + [_metric_row(row, width) for row in table["rows"]])
+
+
+def _metric_row(row: Facts, width: int) -> str:
+    cells = [f"{score:.3f}" for score in row["scores"]]
+    cells += [""] * (width - len(cells))
+    low, high = row["interval"]
+    chosen = f"{row['chosen']:.3f} [{low:.3f}, {high:.3f}]"
+    return "| " + " | ".join([row["model"], *cells, chosen]) + " |"
+
+
+def _training_text(training: Facts) -> str:
+    """What was run, on what, for how long, and how the validation went."""
+    lines = [
+        f"- Recipe: `{training['recipe']}`, seed {training['seed']}.",
+        f"- {training['updates']} of {training['updates_planned']} updates, "
+        f"{training['cpu_seconds'] / 60:.0f} minutes of processor time on {training['device']}.",
+        f"- Data: {training['data']['hours']:.2f} h in {training['data']['clips']} clips, "
+        f"fingerprint `{training['data']['sha256'][:16]}`.",
+        f"- Held out for the validation loss: {training['split']['held_out_text']}.",
+    ]
+    if training.get("history"):
+        first, last = training["history"][0], training["history"][-1]
+        lines.append(
+            f"- Validation loss {first['loss']:.3f} after {first['update']} updates, {last['loss']:.3f} after "
+            f"{last['update']} (cosine to the teacher's standardised states {last['cosine']:.3f})."
+        )
+    return "\n".join(lines) + "\n\nAll settings, the whole history and package versions: `training.json`."
+
+
+def _architecture_text(config: Facts, training: Facts) -> str:
+    """Sizes, from the configuration."""
+    return (
+        f"{config['architectures'][0]}: {training['parameters']:,} parameters, {config['num_hidden_layers']} blocks of "
+        f"width {config['hidden_size']}, convolutions {config['conv_kernel']} with strides {config['conv_stride']} "
+        f"({config['conv_dim'][0]} channels), norm `{config['feat_extract_norm']}`; float16 on disk."
+    )
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text}"
+
+
+def _bullets(items: list[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)

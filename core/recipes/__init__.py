@@ -1,0 +1,1 @@
+"""Recipes: one command for each bundled checkpoint. Resumable and seeded."""

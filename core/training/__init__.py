@@ -1,0 +1,1 @@
+"""Training: the one pre-training loop and what it trains on."""

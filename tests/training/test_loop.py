@@ -1,0 +1,141 @@
+"""The loop: resuming equals not stopping, the schedule, stopping, and refusals."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from core.errors import InputError
+from core.training.loop import Hooks, LoopSettings, learning_rate_at, stop_requests, train
+
+SETTINGS = LoopSettings(updates=12, warmup=3, log_every=1, checkpoint_every=4, learning_rate=1e-2)
+
+
+def make_model():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+
+
+def step(model, update):
+    generator = torch.Generator().manual_seed(update)
+    x = torch.randn(16, 4, generator=generator)
+    return {"loss": (model(x) - x.sum(1, keepdim=True)).square().mean()}
+
+
+def stop_after(n):
+    calls = iter(range(n + 1))
+    return lambda: next(calls) >= n
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("first", [1, 4, 7, 11])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, first):
+    whole = make_model()
+    progress, done = train(whole, step, SETTINGS, tmp_path / "whole")
+    assert done and progress.update == 12
+
+    _, done = train(make_model(), step, SETTINGS, tmp_path / "cut", Hooks(should_stop=stop_after(first)))
+    assert not done
+    torch.manual_seed(999)  # whatever the new process did before
+    resumed = make_model()
+    nn.init.zeros_(resumed[0].weight)
+    progress, done = train(resumed, step, SETTINGS, tmp_path / "cut")
+    assert done and progress.update == 12
+    assert torch.equal(weights(whole), weights(resumed))
+
+    def metrics(name):
+        rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in row.items() if k != "cpu_seconds"} for row in rows]
+
+    assert metrics("whole") == metrics("cut")
+
+
+def test_a_kill_between_checkpoints_loses_only_what_came_after(tmp_path):
+    whole, killed, resumed = make_model(), make_model(), make_model()
+    train(whole, step, SETTINGS, tmp_path / "whole")
+
+    def failing(model, update):
+        if update == 6:
+            raise KeyboardInterrupt
+        return step(model, update)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(killed, failing, SETTINGS, tmp_path / "killed")
+    train(resumed, step, SETTINGS, tmp_path / "killed")
+    assert torch.equal(weights(whole), weights(resumed))
+    updates = [json.loads(line)["update"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
+    assert updates == list(range(1, 13))
+
+
+def test_validation_does_not_change_the_training(tmp_path):
+    plain, validated = make_model(), make_model()
+    train(plain, step, SETTINGS, tmp_path / "a")
+
+    def validate(model):
+        assert not model.training
+        return {"loss": float(torch.rand(()))}
+
+    progress, _ = train(validated, step, SETTINGS, tmp_path / "b", Hooks(validate=validate))
+    assert torch.equal(weights(plain), weights(validated))
+    assert [entry["update"] for entry in progress.history] == [4, 8, 12]
+
+
+def test_the_plateau_does_not_know_the_number_of_updates(tmp_path):
+    long, short = replace(SETTINGS, updates=40), replace(SETTINGS, updates=20)
+    assert [learning_rate_at(u, long) for u in range(14)] == [learning_rate_at(u, short) for u in range(14)]
+    rates = [learning_rate_at(u, short) for u in range(20)]
+    assert rates[0] == pytest.approx(1e-2 / 3)
+    assert rates[3:15] == [1e-2] * 12
+    assert rates[-1] == pytest.approx(1e-2 / 6)
+    assert learning_rate_at(20, short) == 0
+
+    changed, straight = make_model(), make_model()
+    train(changed, step, long, tmp_path / "run", Hooks(should_stop=stop_after(10)))
+    train(changed, step, short, tmp_path / "run")
+    train(straight, step, short, tmp_path / "straight")
+    assert torch.equal(weights(changed), weights(straight))
+
+
+def test_other_settings_are_refused(tmp_path):
+    train(make_model(), step, SETTINGS, tmp_path, Hooks(should_stop=stop_after(10)))
+    with pytest.raises(InputError, match=r"learning_rate: 0\.01 -> 0\.1"):
+        train(make_model(), step, replace(SETTINGS, learning_rate=0.1), tmp_path)
+    with pytest.raises(InputError, match="updates"):
+        train(make_model(), step, replace(SETTINGS, updates=50), tmp_path)  # the decay has begun
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    with pytest.raises(RuntimeError, match="non-finite"):
+        train(make_model(), lambda m, u: {"loss": step(m, u)["loss"] * float("nan")}, SETTINGS, tmp_path)
+
+
+def test_weight_decay_spares_biases(tmp_path):
+    model = make_model()
+    nn.init.ones_(model[0].bias)
+    settings = replace(SETTINGS, updates=1, weight_decay=1.0, learning_rate=0.1, warmup=1, decay_fraction=0.01)
+    before = weights(model)
+    train(model, lambda m, u: {"loss": sum((p * 0).sum() for p in m.parameters())}, settings, tmp_path)
+    assert torch.equal(model[0].bias, torch.ones(8))
+    assert torch.allclose(model[0].weight, before[:32].view(8, 4) * 0.9)
+
+
+def test_sigterm_and_the_stop_file_ask_for_a_stop(tmp_path):
+    stop_file = tmp_path / "stop"
+    stop_file.touch()
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_requests(stop_file) as should_stop:
+        assert not should_stop()
+        stop_file.touch()
+        assert should_stop()
+        stop_file.unlink()
+        assert not should_stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert should_stop()
+    assert signal.getsignal(signal.SIGTERM) == before
