@@ -114,7 +114,7 @@ def load_model(folder: Path, name: str, *, from_user: bool) -> LoadedModel:
         sha256=sha256_of(files),
         architecture=architecture,
         fine_tuned=_is_fine_tuned(raw["model_type"], architecture, left_aside),
-        warnings=(*warnings, *more),
+        warnings=(*warnings, *more, *_cut_off(raw)),
     )
 
 
@@ -389,6 +389,13 @@ def _architecture(raw: dict[str, Any]) -> str:
     """The class that saved the checkpoint, as far as the config says."""
     named = raw.get("architectures")
     return str(named[0]) if isinstance(named, list) and named else SUPPORTED[raw["model_type"]]
+
+
+def _cut_off(raw: dict[str, Any]) -> list[str]:
+    """A warning where the class that made the checkpoint computes more after the last block."""
+    keys = [key for key in ("add_adapter", "use_intermediate_ffn_before_adapter") if raw.get(key)]
+    said = "the layers after the last block are left out, and the last state is that block's"
+    return [f"The config has {' and '.join(keys)}; {said}."] if keys else []
 
 
 def _is_fine_tuned(model_type: str, architecture: str, left_aside: Iterable[str]) -> bool:
