@@ -200,7 +200,7 @@ class Actions:
     def models(self) -> gr.Dropdown:
         """List the models at hand, the default first; the hub is not asked."""
         entries = self.tasks.list_models(ask_hub=False)
-        here = [entry.name for entry in entries if not entry.where.startswith("hub")]
+        here = [entry.name for entry in entries if not entry.where.startswith("hub")] or [e.name for e in entries]
         choices = [(f"{entry.name} ({_place(entry.where)})", entry.name) for entry in entries]
         return gr.Dropdown(choices, value=here[0] if here else "")
 

@@ -77,7 +77,7 @@ def slow_app(tmp_path_factory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def real_app(tmp_path_factory) -> Iterator[str]:
     """``python app.py``, as a visitor finds it."""
-    yield from serve(tmp_path_factory.mktemp("real_app") / "log", "app.py", "--port")
+    yield from serve(tmp_path_factory.mktemp("real_app") / "log", "app.py", "--port", HF_HUB_OFFLINE="1")
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,12 @@ class EmbedPage:
             self.page.locator("#embed-source input[type=file]").set_input_files(recording)
         self.page.wait_for_selector("#embed-source .filename")
 
+    def model(self, name: str) -> None:
+        field = self.page.get_by_label("Model")
+        field.click()
+        field.fill(name)
+        field.press("Enter")
+
     def layers(self, name: str) -> None:
         self.page.get_by_label("Layers").click()
         self.page.get_by_role("option", name=name, exact=True).click()
