@@ -18,10 +18,19 @@ from core.audio.signal import Signal, open_signal
 from core.checkpoints.find import Found, ModelEntry, find_model, list_models
 from core.checkpoints.load import load_model
 from core.device import DeviceChoice, pick_device
-from core.embed.corpus import CorpusItem, CorpusSummary, is_done, list_inputs, run_corpus, settings_fingerprint
+from core.embed.corpus import (
+    CorpusItem,
+    CorpusSummary,
+    check_corpus,
+    is_done,
+    list_inputs,
+    run_corpus,
+    settings_fingerprint,
+)
 from core.embed.encoder import Encoder, Runner
 from core.embed.formats import complete_metadata
 from core.embed.pipeline import Stopwatch, WindowPlan, plan, resolve_layers, stream_states
+from core.embed.team import Team
 from core.embed.writers import check_target, write_embeddings
 from core.models.loaded import LoadedModel
 
@@ -87,6 +96,8 @@ def embed_many(
         StrataError: the model cannot be loaded, or there is nothing to do.
     """
     items = list_inputs([Path(path) for path in inputs])
+    check_corpus(output)
+    Team()  # before the model: it gives each process of a launch a device of its own
     ready = _ready(find_model(settings.model), settings)
 
     def fingerprint(item: CorpusItem) -> str:
@@ -134,6 +145,7 @@ def _embed_one(
         metadata = _metadata(ready, source, signal, settings, windows)
         metadata["settings_fingerprint"] = settings_fingerprint(settings, output.formats, ready.loaded.sha256)
         info = EmbeddingInfo(clock, ready.layers, windows.n_frames, ready.encoder.spec.dim, metadata)
+        metadata["warnings"] += check_target(output, output.base or source.stem, info)
         states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
         blocks = _watched(states, metadata, watch)
         files, problems = write_embeddings(blocks, info, output, output.base or source.stem, on_progress)
@@ -141,11 +153,13 @@ def _embed_one(
 
 
 def _watched(blocks: Iterator[np.ndarray], metadata: dict[str, Any], watch: Stopwatch) -> Iterator[np.ndarray]:
-    """Pass blocks on, refuse values that are not finite, and note the time after the last."""
+    """Pass blocks on, count frames with values that are not finite, and note the time after the last."""
+    broken = 0
     for block in blocks:
-        if not np.isfinite(block).all():
-            metadata["warnings"].append("The model returned values that are not finite; do not use these frames.")
+        broken += int((~np.isfinite(block)).any(axis=(0, 2)).sum())
         yield block
+    if broken:
+        metadata["warnings"].append(f"{broken} frames hold values that are not finite. Do not use them.")
     metadata["seconds_taken"] = round(watch.seconds, 3)
 
 

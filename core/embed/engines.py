@@ -5,6 +5,7 @@ float32 is checked once against torch in float32 on a second of noise, and falls
 """
 
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ def _try(networks: dict[str, nn.Module], encoder: Encoder, how: tuple[str, str, 
 def _take(trial: Trial, tried: list[Trial], request: EngineRequest) -> tuple[dict[str, Runner], EngineChoice]:
     """Say why this one, after which refusals."""
     others = [other.problem for other in tried if not other.agrees and other is not trial]
-    warnings = () if trial.agrees else (f"{trial.problem}; it was asked for by name and used all the same.",)
+    notes = () if trial.agrees else (f"{trial.problem}; it was asked for by name and used all the same.",)
     asked = "asked for" if request.engine != "auto" else "the fastest here that agrees with torch fp32"
     wanted = "asked for" if request.precision != "auto" else _PRECISION_WORDS[trial.precision]
     agreement = (
@@ -122,9 +123,7 @@ def _take(trial: Trial, tried: list[Trial], request: EngineRequest) -> tuple[dic
         if trial.lowest is None
         else (f"lowest cosine to torch fp32 on {CHECK_SECONDS:g} s of noise {trial.lowest:.6f}")
     )
-    choice = EngineChoice(
-        trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", warnings
-    )
+    choice = EngineChoice(trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", notes)
     assert trial.runners is not None
     return trial.runners, choice
 
@@ -192,7 +191,9 @@ def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision
     core = openvino.Core()
 
     def runner(name: str, network: nn.Module) -> Runner:
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            # Tracing warns of Python branches and of its own age; what it made is checked against torch right after.
+            warnings.simplefilter("ignore")
             example = encoder.example(name, CHECK_SECONDS)
             converted = openvino.convert_model(network, example_input=example)
         converted.reshape(_shapes(example, encoder.time_axis[name]))

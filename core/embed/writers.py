@@ -6,8 +6,10 @@ has its final name before everything is on disk, and the ``.json`` comes last: w
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
+import platform
 import shutil
 import tempfile
 import uuid
@@ -56,7 +58,7 @@ def check_target(output: OutputSettings, base: str, size: EmbeddingInfo | int | 
     """
     check_formats(output.formats)
     check_base(base)
-    _check_folder(output.folder)
+    check_folder(output.folder)
     _check_existing(output, base)
     if size is None:
         return []
@@ -91,7 +93,7 @@ def check_base(base: str) -> None:
         )
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Try to write into the folder, or into the closest parent that exists: permissions alone do not tell."""
     parent = next((path for path in (folder, *folder.absolute().parents) if _exists(path)), folder)
     if not parent.is_dir():
@@ -180,6 +182,7 @@ class _Parts:
         self.paths: dict[str, Path] = {}
 
     def __enter__(self) -> "_Parts":
+        _remove_leftovers(self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -189,7 +192,7 @@ class _Parts:
     @contextlib.contextmanager
     def open(self, suffix: str) -> Iterator[BinaryIO]:
         """Make a part and see it onto the disk at the end; hidden, so that no listing takes it for a result."""
-        self.paths[suffix] = self.folder / f".strata-{uuid.uuid4().hex}.{suffix}.part"
+        self.paths[suffix] = self.folder / f".strata-{_process_mark()}-{uuid.uuid4().hex}.{suffix}.part"
         file = self.paths[suffix].open("xb+")
         try:
             yield file
@@ -204,6 +207,35 @@ class _Parts:
     def drop(self, suffix: str) -> None:
         """Remove a part that came to nothing."""
         self.paths.pop(suffix).unlink(missing_ok=True)
+
+
+def _host_mark() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _process_mark() -> str:
+    """Name the process that writes: a folder may be shared by machines."""
+    return f"{_host_mark()}-{os.getpid()}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the parts of this machine's processes that were killed: a long recording's take gigabytes."""
+    if os.name != "posix":  # elsewhere signal 0 is no question but a real signal
+        return
+    for path in folder.glob(f".strata-{_host_mark()}-*.part"):
+        number = path.name.split("-")[2]
+        if number.isdecimal() and not _is_running(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class _OutsideError(Exception):
@@ -231,7 +263,9 @@ def _disk_errors(output: OutputSettings, size: EmbeddingInfo) -> Iterator[None]:
         free, needed = _readable(_free_bytes(output.folder)), _readable(needed_bytes(output, size))
         reason = error.strerror or str(error)
         room = f" {needed} are needed, {free} are free." if error.errno in DISK_FULL else ""
-        raise OutputError(f"Cannot write into {output.folder}: {reason}.{room} Nothing was kept.") from error
+        raise OutputError(
+            f"Cannot write into {output.folder}: {reason}.{room} Nothing of this run was kept."
+        ) from error
 
 
 def write_embeddings(
@@ -258,7 +292,8 @@ def write_embeddings(
     Raises:
         OutputError: Nothing was written, and what was there before is as it was.
     """
-    check_target(output, base)
+    for note in check_target(output, base, info):
+        log.warning("%s", note)
     with _disk_errors(output, info):
         output.folder.mkdir(parents=True, exist_ok=True)
     with _Parts(output.folder) as parts:
@@ -283,7 +318,7 @@ def _write_arrays(
         spool.finish()
         wanted = [name for name in DERIVED if name in output.formats]
         for index, name in enumerate(wanted):
-            on_progress(Progress(f"writing .{name}", index, len(wanted), "files"))
+            on_progress(Progress(f"writing .{name}", index, len(wanted), "formats"))
             _derive(parts, name, spool, problems)
     if "npy" not in output.formats:
         parts.drop("npy")
