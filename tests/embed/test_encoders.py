@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from core.arrays import EmbedSettings, ignore_progress
 from core.audio.signal import Signal, open_signal
 from core.checkpoints.load import load_model
+from core.clock import FrameClock
 from core.embed.encoders import build_encoder, encodec, w2v_bert, wav2vec2
 from core.embed.engines import torch_runners
 from core.embed.pipeline import plan, resolve_layers, stream_states
@@ -26,6 +27,15 @@ FAMILIES = tuple(CONFIGS)
 BLOCK_MODELS = tuple(name for name in FAMILIES if name != "encodec")
 # Models whose features do not depend on the rest of the recording.
 LOCAL = ("wav2vec2-stable", "hubert-stable", "wavlm-stable")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny models gain nothing from threads, and on a busy machine each operation would wait for all of them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +102,8 @@ def whole_file(family, model, samples, *, normalise=True):
         return model.encoder(torch.from_numpy(samples)[None, None]).transpose(1, 2).numpy()
     if kind == "whisper":
         extractor = transformers.WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)
-        inputs, model = extractor(samples, sampling_rate=RATE, return_tensors="pt"), model.base_model.encoder
+        inputs = extractor(samples, sampling_rate=RATE, return_tensors="pt")
+        model = getattr(model, "encoder", model)
         inputs = {"input_features": inputs.input_features}
     elif kind == "wav2vec2-bert":
         inputs = transformers.SeamlessM4TFeatureExtractor()(samples, sampling_rate=RATE, return_tensors="pt")
@@ -191,7 +202,7 @@ def test_asking_twice_for_a_middle_layer_gives_it_twice(folders):
     assert np.array_equal(compute(encoder, samples, "1"), first)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(n_samples=st.integers(400, 60_000), step=st.integers(1, 150), seed=st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("family", RAW_SAMPLES)
 def test_features_in_pieces_equal_the_whole_files(family, n_samples, step, seed, folders):
@@ -219,16 +230,15 @@ def test_constant_input_gives_finite_states(family, value, folders):
         assert np.abs(got - expected).max() < 2e-3
 
 
-@settings(max_examples=200, deadline=None)
-@given(n_samples=st.integers(1, 2_000_000))
 @pytest.mark.parametrize("family", ["wav2vec2", "data2vec-audio", "wavlm-stable"])
-def test_frame_counts_equal_the_models_own_formula(family, n_samples, folders):
+def test_frame_counts_equal_the_models_own_formula(family):
     config = CONFIGS[family]()
-    clock = wav2vec2.FrameClock.from_convolutions(config.conv_kernel, config.conv_stride, RATE)
+    clock = FrameClock.from_convolutions(config.conv_kernel, config.conv_stride, RATE)
+    lengths = np.concatenate([np.arange(1, 4_000), np.random.default_rng(0).integers(4_000, 60_000_000, 4_000)])
     with torch.device("meta"):
         model = transformers.AutoModel.from_config(config)
-    expected = int(model._get_feat_extract_output_lengths(torch.tensor(n_samples)))
-    assert clock.n_frames(n_samples) == max(0, expected)
+    expected = model._get_feat_extract_output_lengths(torch.from_numpy(lengths)).numpy()
+    assert [clock.n_frames(int(length)) for length in lengths] == expected.clip(0).tolist()
 
 
 SHORTEST = {"w2v-bert": 560, "whisper": 1, "encodec": 1}
@@ -261,7 +271,7 @@ def test_the_clock_agrees_with_a_trained_hubert(shared_data):
     n_samples = soundfile.info(folder / "6313-76958-0021.flac").frames
     (count,) = {len(np.load(folder / f"sample.{size}.npy")) for size in ("base.L9", "large.L20", "xlarge.L30")}
     config = transformers.HubertConfig()
-    clock = wav2vec2.FrameClock.from_convolutions(config.conv_kernel, config.conv_stride, RATE)
+    clock = FrameClock.from_convolutions(config.conv_kernel, config.conv_stride, RATE)
     assert clock.n_frames(n_samples) == count == 596
 
 
@@ -275,7 +285,8 @@ def test_windows_with_context_come_closer_than_windows_without(family, folders, 
         assert got.shape == exact.shape
         off[context] = np.abs(got - exact).mean(axis=(1, 2)) / exact.std(axis=(1, 2))
     without, default = off.values()
-    assert (default < 0.5 * without).all(), off
+    assert (default <= 0.5 * without).all(), off
+    assert without[-1] > 1e-3
 
 
 @pytest.mark.parametrize("family", RAW_SAMPLES)
@@ -337,24 +348,28 @@ def test_the_trained_whisper_encoder_equals_its_reference(shared_data, speech):
     runners = torch_runners(encoder.networks((encoder.spec.n_layers,)), "cpu", "fp32")
     assert np.abs(runners["states"](mel[None])[0, numbers] - rows).max() < 1e-3
     with Signal.from_array(speech, RATE) as signal:
-        assert np.abs(encoder.open(signal, runners).read(0, 550)[0] - mel).max() < 2e-2  # another resampler
+        assert np.abs(encoder.open(signal, runners).read(0, 550)[0] - mel).mean() < 2e-3  # another resampler
     states = compute(make_encoder(folder), speech)
     real = numbers < 550
     assert states.shape == (5, 550, 384)
     assert np.abs(states[-1, numbers[real]] - rows[real]).max() < 0.1 * rows.std()
 
 
-@pytest.mark.parametrize("seconds", [31.0, 64.3])
-def test_whisper_goes_on_after_thirty_seconds(seconds, shared_data, speech):
-    """Its window is fixed: frames beyond it come from a window that lies around them."""
-    encoder = make_encoder(shared_data("whisper_tiny_en_encoder"))
-    samples = np.tile(speech, 6)[: round(seconds * RATE)]
-    got = compute(encoder, samples, "last", chunk_seconds=20.0)
-    assert got.shape[1] == encoder.spec.clock.n_frames(len(samples))
-    # The voice repeats every 11 s: so do its states, up to what the window around them changes.
-    a, b = got[0, 560:1040], got[0, 10:490]
-    cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-    assert np.median(cosine) > 0.9
+def test_whisper_goes_on_after_thirty_seconds(shared_data, speech):
+    """Its window is fixed: each kept frame equals what transformers makes of the thirty seconds around it."""
+    folder = shared_data("whisper_tiny_en_encoder")
+    encoder = make_encoder(folder)
+    stock = load_model(folder, "stock", from_user=True).model
+    samples = np.tile(speech, 6)[: round(64.3 * RATE)] * np.linspace(1, 0.2, round(64.3 * RATE), dtype=np.float32)
+    got = compute(encoder, samples, "all", chunk_seconds=20.0)
+    assert got.shape[1] == -(-len(samples) // 320)
+    windows = plan(encoder.spec, len(samples), EmbedSettings(chunk_seconds=20.0), "speech").windows
+    assert len(windows) == 3
+    for window in windows:
+        piece = samples[window.start * 320 : window.stop * 320]
+        expected = whole_file("whisper", stock, piece)
+        kept = slice(window.keep_start - window.start, window.keep_stop - window.start)
+        assert_close(got[:, window.keep_start : window.keep_stop], expected[:, kept], 1e-3)
 
 
 @settings(max_examples=20, deadline=None)
@@ -395,10 +410,16 @@ def test_a_click_is_found_at_its_time(family, folders):
     """By the clock, the frame that a click changes most has its centre within one hop of the click."""
     encoder = make_encoder(folders(family), do_normalize=False)
     clock = encoder.spec.clock
-    quiet = 0.2 * noise(2 * clock.sampling_rate)
+    # Steady noise: where a group norm looks at the whole, a click turns all frames down a little, loud ones most.
+    quiet = 0.05 * np.random.default_rng(0).standard_normal(2 * clock.sampling_rate).astype(np.float32)
+
+    def early(samples):
+        """The convolution stack's features; for families that begin with filters, the transformer's input."""
+        return features(encoder, samples, 50) if family in RAW_SAMPLES else compute(encoder, samples, "0")[0]
+
     for at in np.linspace(0.3, 1.7, 5) * clock.sampling_rate:
-        change = compute(encoder, clicked(quiet, int(at)), "0") - compute(encoder, quiet, "0")
-        found = clock.centre(np.linalg.norm(change[0], axis=-1).argmax())
+        change = early(clicked(quiet, int(at))) - early(quiet)
+        found = clock.centre(np.linalg.norm(change, axis=-1).argmax())
         assert abs(found - at / clock.sampling_rate) <= clock.stride_seconds, family
 
 
@@ -412,7 +433,7 @@ def test_a_click_changes_nothing_before_its_frame_in_encodec(at, folders):
     holding = int(np.flatnonzero(onset <= at / 24_000)[-1])
     # Mirrored padding lets the first 6 frames of a recording see each other.
     assert (change[:holding] == 0).all() or holding < 7
-    assert change[holding] > 1e-4
+    assert change[holding] > 0
 
 
 @pytest.mark.parametrize(("family", "key"), [("wav2vec2", "add_adapter"), ("wavlm", "add_adapter")])
