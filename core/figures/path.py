@@ -64,7 +64,7 @@ def _layout_2d(layer: PathView) -> dict[str, Any]:
     x, y, _ = axis_titles(layer)
     return base_layout(
         height=HEIGHT,
-        margin={"l": 58, "r": 12, "t": 40, "b": 44},
+        margin={"l": 58, "r": 12, "t": 40, "b": 52},
         title=_title(layer),
         hovermode="closest",
         dragmode="pan",

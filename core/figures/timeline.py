@@ -103,7 +103,7 @@ def _layout(signal: SignalView, layer: ImageView) -> dict[str, Any]:
     spikes = {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikecolor": INK, "spikedash": "dot"}
     return base_layout(
         height=HEIGHT,
-        margin={"l": 58, "r": 12, "t": 30, "b": 44},
+        margin={"l": 58, "r": 12, "t": 30, "b": 52},
         hovermode="x",
         dragmode="zoom",
         xaxis=axis(title={"text": "time (s)"}, anchor="y4", showgrid=False, **span, **spikes),

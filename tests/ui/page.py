@@ -18,7 +18,7 @@ class EmbedPage:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(address)
         page.wait_for_selector("#embed-start")
-        page.wait_for_function("document.querySelector('#embed-model input').value !== ''")
+        page.wait_for_function("document.querySelector('#embed-model input')?.value")
 
     def _note_request(self, request: Any) -> None:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
@@ -50,7 +50,7 @@ class EmbedPage:
         for plot in PLOTS.values():
             self.page.wait_for_function(f"document.querySelector('{plot}')?.dataset.strata !== undefined")
         # The start button comes back last.
-        self.page.wait_for_function("!document.querySelector('#embed-start').disabled")
+        self.page.wait_for_function("!document.querySelector('#embed-start')?.disabled")
 
     def card(self) -> str:
         return self.page.locator("#embed-card").inner_text()
