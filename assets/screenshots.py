@@ -49,8 +49,9 @@ def embed(page: Any, recording: Path) -> None:
 
 
 def save_small(picture: bytes, path: Path) -> None:
-    """Write a PNG with a palette of 128 colours: a third of the size, and no difference that one would see."""
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(128).save(path, optimize=True)
+    """Write a PNG with a palette of 256 colours: a third of the size, and hardly a difference that one would see."""
+    shown = Image.open(io.BytesIO(picture)).convert("RGB")
+    shown.convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(path, optimize=True)
 
 
 def main(recording: Path, folder: Path) -> None:

@@ -19,6 +19,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, LeaveOneGroupOut
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from transformers import Wav2Vec2Model
 from transformers.audio_utils import mel_filter_bank
 
@@ -106,11 +107,13 @@ def run_probe(probe: Probe, layers: Array, labels: NDArray, groups: NDArray) -> 
     """Probe every layer of ``layers`` ``(layers, n, dim)``; the layer is also chosen inside each training set."""
     predictions = np.empty((len(layers), len(labels)), dtype=labels.dtype)
     chosen = np.empty(len(labels), dtype=labels.dtype)
-    for train, test in probe.folds.split(layers[0], labels, groups):
-        for index, features in enumerate(layers):
-            predictions[index, test] = probe.classifier().fit(features[train], labels[train]).predict(features[test])
-        best = _best_layer(probe, layers[:, train], labels[train], groups[train])
-        chosen[test] = predictions[best, test]
+    with threadpool_limits(1):  # the fits are small: threads would wait for each other longer than they work
+        for train, test in probe.folds.split(layers[0], labels, groups):
+            for index, features in enumerate(layers):
+                fitted = probe.classifier().fit(features[train], labels[train])
+                predictions[index, test] = fitted.predict(features[test])
+            best = _best_layer(probe, layers[:, train], labels[train], groups[train])
+            chosen[test] = predictions[best, test]
     return Outcome(
         [float(probe.score(labels, row)) for row in predictions],
         float(probe.score(labels, chosen)),
