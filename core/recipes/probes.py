@@ -178,19 +178,23 @@ def chance_level(score: Measure, labels: NDArray) -> float:
 
 
 def read_xlabel(path: Path) -> list[tuple[float, str]]:
-    """Read an xwaves label file: ``(end in seconds, label)`` for each segment, in order."""
+    """Read an EmoDB label file: ``(onset in seconds, phone)`` for each segment, in order.
+
+    The xwaves format means a time to be a segment's end, but EmoDB's phone times are onsets: read as such the closures
+    are silent, the bursts loud, and log-mel frames tell the phones apart more than twice as well. A line that holds
+    only a diacritic (+hoe, -sth) marks a point inside a phone and is left out.
+    """
     lines = path.read_text(encoding="latin-1").splitlines()
-    body = lines[lines.index("#") + 1 :]
-    fields = [line.split() for line in body if len(line.split()) >= 2]
-    return [(float(row[0]), row[2] if len(row) > 2 else "") for row in fields]
+    fields = [line.split() for line in lines[lines.index("#") + 1 :]]
+    return [(float(row[0]), row[2]) for row in fields if len(row) > 2 and row[2][0] not in "+-("]
 
 
 def frame_labels(segments: Sequence[tuple[float, str]], n_samples: int) -> list[str]:
-    """The label at the centre of each frame; empty after the last segment."""
-    ends = np.array([end for end, _ in segments])
-    names = [name for _, name in segments] + [""]
+    """The label at the centre of each frame; empty before the first segment."""
+    onsets = np.array([onset for onset, _ in segments])
+    names = ["", *(name for _, name in segments)]
     centres = STUDENT_CLOCK.centre(np.arange(STUDENT_CLOCK.n_frames(n_samples)))
-    return [names[k] for k in np.searchsorted(ends, centres, side="left")]
+    return [names[k] for k in np.searchsorted(onsets, centres, side="right")]
 
 
 def phone_probe(title: str, note: str) -> Probe:
