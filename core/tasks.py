@@ -57,6 +57,11 @@ class ReadyEncoder:
     device: DeviceChoice
     choice: "EngineChoice"
 
+    @property
+    def model_hash(self) -> str:
+        """Hash of weights and config: a changed preprocessing gives other values from the same weights."""
+        return self.loaded.sha256 + self.loaded.config_sha256
+
 
 def embed(
     source: Path | str, settings: EmbedSettings, output: OutputSettings, on_progress: OnProgress = ignore_progress
@@ -101,7 +106,7 @@ def embed_many(
     ready = _ready(find_model(settings.model), settings)
 
     def fingerprint(item: CorpusItem) -> str:
-        return settings_fingerprint(item.settings(settings), output.formats, ready.loaded.sha256)
+        return settings_fingerprint(item.settings(settings), output.formats, ready.model_hash)
 
     def embed_item(item: CorpusItem) -> EmbedResult:
         target = item.output(output)
@@ -116,7 +121,8 @@ def embed_many(
 
 def _ready(found: Found, settings: EmbedSettings) -> ReadyEncoder:
     """Load, wrap and compile a model; the last ones stay in memory for the next call."""
-    stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(found.folder.iterdir()))
+    files = [path for path in sorted(found.folder.iterdir()) if path.is_file()]
+    stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
     return _ready_cached(found, stamp, settings.layers, settings.device, settings.engine, settings.precision)
 
 
@@ -143,7 +149,7 @@ def _embed_one(
     with open_signal(source, clock.sampling_rate, settings.channel, settings.max_seconds, on_progress) as signal:
         windows = plan(ready.encoder.spec, signal.n_samples, settings, str(source))
         metadata = _metadata(ready, source, signal, settings, windows)
-        metadata["settings_fingerprint"] = settings_fingerprint(settings, output.formats, ready.loaded.sha256)
+        metadata["settings_fingerprint"] = settings_fingerprint(settings, output.formats, ready.model_hash)
         info = EmbeddingInfo(clock, ready.layers, windows.n_frames, ready.encoder.spec.dim, metadata)
         metadata["warnings"] += check_target(output, output.base or source.stem, info)
         states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
@@ -176,6 +182,7 @@ def _metadata(
         "architecture": ready.loaded.architecture,
         "fine_tuned": ready.loaded.fine_tuned,
         "model_sha256": ready.loaded.sha256,
+        "model_config_sha256": ready.loaded.config_sha256,
         "input_sha256": signal.sha256,
         "device": ready.device.device,
         "device_reason": ready.device.reason,

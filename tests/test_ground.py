@@ -20,6 +20,8 @@ PIN = re.compile(r"([A-Za-z0-9_.-]+)==(\S+) +# (\S.+)")
 # The card of the project names these; some serve systems that are not built yet.
 DEMANDED = {"torch", "gradio", "transformers", "encodec", "mne", "matplotlib", "plotly", "scikit-learn", "numpy"}
 INDIRECT = {"torchaudio"}  # encodec imports it
+OURS = {"app", "assets", "bench", "core", "tests"}
+TOOLS = {"pytest-timeout", "ruff", "mypy", "import-linter", "codespell"}  # run, not imported
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 TEN_MB = 10_000_000
 
@@ -65,14 +67,24 @@ def imported_packages(files: list[Path]) -> set[str]:
     return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
 
 
-def test_what_is_imported_is_required_and_what_is_required_is_used(tracked):
-    sources = [ROOT / name for name in tracked if re.fullmatch(r"core/.*\.py|app\.py", name)]
+def packages_of(tracked: list[str], pattern: str) -> set[str]:
+    """Distributions that the tracked Python files matching a pattern import."""
     owners = metadata.packages_distributions()
-    used = {owners[name][0] for name in imported_packages(sources) - {"core"}}
+    sources = [ROOT / name for name in tracked if re.fullmatch(pattern, name)]
+    return {owners[name][0] for name in imported_packages(sources) - OURS}
+
+
+def test_what_the_app_imports_is_required_and_what_is_required_is_used(tracked):
+    used = packages_of(tracked, r"core/.*\.py|app\.py")
     required = set(pins("requirements.txt"))
     assert used <= required
     assert required - used <= DEMANDED | INDIRECT
     assert required >= DEMANDED
+
+
+def test_what_only_the_tests_require_is_used(tracked):
+    used = packages_of(tracked, r"(tests|bench|assets)/.*\.py")
+    assert set(pins("requirements-dev.txt")) - used == TOOLS
 
 
 def test_front_matter_is_what_a_space_accepts(front_matter):

@@ -183,3 +183,55 @@ def test_a_corpus_skips_what_is_done_and_reports_what_is_bad(model, tmp_path):
     )
     second = tasks.embed_many([folder], settings, output)
     assert (second.n_done, second.n_skipped, second.exit_code) == (0, 2, 2)
+
+
+def run_corpus(model, tmp_path):
+    """Embed a folder of one recording; return the summary and the values there."""
+    folder = tmp_path / "in"
+    folder.mkdir(exist_ok=True)
+    write(folder / "a.wav", noise(1))
+    settings, output = EmbedSettings(model=str(model)), OutputSettings(tmp_path / "out", formats=("npy", "json"))
+    return tasks.embed_many([folder], settings, output), np.load(tmp_path / "out" / "a.npy")
+
+
+def test_values_of_another_run_are_not_taken_for_this_ones(model, tmp_path):
+    _, first = run_corpus(model, tmp_path)
+    other = OutputSettings(tmp_path / "out", formats=("npy",), force=True)
+    tasks.embed(tmp_path / "in" / "a.wav", EmbedSettings(model=model, layers="0"), other)
+    assert not (tmp_path / "out" / "a.json").exists()
+    (tmp_path / "out" / "a.npy").unlink()
+    again, second = run_corpus(model, tmp_path)
+    assert again.n_done == 1
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_json_is_not_left_beside_values_it_does_not_describe(model, tmp_path):
+    run_corpus(model, tmp_path)
+    (tmp_path / "out" / "a.npy").unlink()
+    with pytest.raises(OutputError, match=r"a\.json"):
+        tasks.embed(
+            tmp_path / "in" / "a.wav", EmbedSettings(model=model), OutputSettings(tmp_path / "out", None, ("npy",))
+        )
+    # A format that it does not tell of may join it.
+    tasks.embed(tmp_path / "in" / "a.wav", EmbedSettings(model=model), OutputSettings(tmp_path / "out", None, ("npz",)))
+    assert (tmp_path / "out" / "a.json").exists()
+
+
+def test_a_corpus_is_done_again_where_only_the_preprocessing_changed(tmp_path):
+    save_tiny(tmp_path / "model", "wav2vec2-stable")
+    run_corpus(tmp_path / "model", tmp_path)
+    path = tmp_path / "model" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_normalize": False}))
+    with_other_input = tasks.embed_many(
+        [tmp_path / "in"],
+        EmbedSettings(model=str(tmp_path / "model")),
+        OutputSettings(tmp_path / "out", formats=("npy", "json")),
+    )
+    assert with_other_input.n_skipped == 0
+
+
+def test_a_link_to_nowhere_in_a_model_folder_is_no_matter(tmp_path):
+    save_tiny(tmp_path / "model", "wav2vec2-stable")
+    (tmp_path / "model" / "optimizer.pt").symlink_to(tmp_path / "gone")
+    path = write(tmp_path / "a.wav", noise(1))
+    tasks.embed(path, EmbedSettings(model=str(tmp_path / "model")), OutputSettings(tmp_path / "out"))

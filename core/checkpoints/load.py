@@ -75,6 +75,7 @@ PRETRAINING_HEADS = ("quantizer.", "project_hid.", "project_q.", "label_embs_con
 LABEL_HEADS = ("lm_head.", "classifier.", "projector.", "tdnn.", "objective.", "layer_weights", "decoder.", "proj_out.",
                "feature_extractor.weight", "feature_extractor.bias")  # fmt: skip
 WHISPER_KEYS = {r"^(model\.)?encoder\.": ""}
+_CONFIG_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 _SHARD_INDEX = "model.safetensors.index.json"
 # What each family's feature extractor computes in Strata, by key of preprocessor_config.json: a value or a config key.
 _EXTRACTOR: dict[str, dict[str, Any]] = {
@@ -115,6 +116,7 @@ def load_model(folder: Path, name: str, *, from_user: bool) -> LoadedModel:
         architecture=architecture,
         fine_tuned=_is_fine_tuned(raw["model_type"], architecture, left_aside),
         warnings=(*warnings, *more, *_cut_off(raw)),
+        config_sha256=sha256_of(path for path in map(folder.joinpath, _CONFIG_FILES) if path.is_file()),
     )
 
 

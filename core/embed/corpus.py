@@ -40,11 +40,11 @@ SUMMARY_KIND = "strata corpus summary"
 NO_EFFECT = ("max_seconds",)
 
 
-def settings_fingerprint(settings: EmbedSettings, formats: Iterable[str], model_sha256: str) -> str:
-    """Hash everything that decides what the files hold: settings, formats (in any order) and the model's weights."""
+def settings_fingerprint(settings: EmbedSettings, formats: Iterable[str], model_hash: str) -> str:
+    """Hash everything that decides what the files hold: settings, formats (in any order) and the model."""
     values = {key: value for key, value in asdict(settings).items() if key not in NO_EFFECT}
     values["chunk_seconds"] = float(settings.chunk_seconds)
-    facts = {"settings": values, "formats": sorted(set(formats)), "model_sha256": model_sha256}
+    facts = {"settings": values, "formats": sorted(set(formats)), "model_sha256": model_hash}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -7,7 +7,9 @@ float32 is checked once against torch in float32 on a second of noise, and falls
 import importlib.util
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -170,17 +172,32 @@ def _check_name(what: str, got: str, known: tuple[str, ...]) -> None:
 
 
 def torch_runners(networks: dict[str, nn.Module], device: str, precision: str) -> dict[str, Runner]:
-    """Run networks in torch; bf16 is autocast, so that norms and sums stay in float32."""
+    """Run networks in torch, one thread at a time; bf16 is autocast, so that norms and sums stay in float32.
+
+    fp32 means float32: torch by itself lets convolutions on CUDA round their inputs to TF32's 10 bits.
+    """
+    lock = Lock()  # the states are collected by hooks on the blocks, which two threads would share
 
     def runner(network: nn.Module) -> Runner:
         def run(*inputs: np.ndarray) -> np.ndarray:
-            network.to(device)
-            with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+            with lock, torch.inference_mode(), _exact_convolutions(), autocast:
+                network.to(device)
                 return network(*(torch.from_numpy(value).to(device) for value in inputs)).float().cpu().numpy()
 
         return run
 
     return {name: runner(network) for name, network in networks.items()}
+
+
+@contextmanager
+def _exact_convolutions() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision: str) -> dict[str, Runner]:
@@ -198,10 +215,12 @@ def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision
             converted = openvino.convert_model(network, example_input=example)
         converted.reshape(_shapes(example, encoder.time_axis[name]))
         request = core.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": hint}).create_infer_request()
+        lock = Lock()  # a request serves one thread at a time
 
         def run(*inputs: np.ndarray) -> np.ndarray:
-            request.infer(list(inputs))
-            return request.get_output_tensor(0).data.copy()
+            with lock:
+                request.infer(list(inputs))
+                return request.get_output_tensor(0).data.copy()
 
         return run
 

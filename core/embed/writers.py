@@ -7,6 +7,7 @@ has its final name before everything is on disk, and the ``.json`` comes last: w
 import contextlib
 import errno
 import hashlib
+import json
 import logging
 import os
 import platform
@@ -119,13 +120,26 @@ def _exists(path: Path) -> bool:
 def _check_existing(output: OutputSettings, base: str) -> None:
     """Refuse to replace files without ``force``, and a folder in a file's place with it."""
     paths = [output_path(output, base, suffix) for suffix in output.formats]
-    there = [path for path in paths if _exists(path)]
+    there = [path for path in (*paths, *_stale_json(output, base)) if _exists(path)]
     if there and not output.force:
         names = ", ".join(path.name for path in there)
         raise OutputError(f"{output.folder} already holds {names}. Use --force to replace, or another --output-base.")
     folders = [path for path in there if path.is_dir()]
     if folders:
         raise OutputError(f"{folders[0]} is a folder; a file of that name is to be written. Use another --output-base.")
+
+
+def _stale_json(output: OutputSettings, base: str) -> list[Path]:
+    """The ``.json`` of an earlier run, where files that it describes are written now and it is not.
+
+    Left there it would tell of other values, and a corpus would take them for its own.
+    """
+    path = output_path(output, base, "json")
+    try:
+        described = set() if "json" in output.formats else set(json.loads(path.read_bytes())["paths"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours
+        return []
+    return [path] if described & set(output.formats) else []
 
 
 def needed_bytes(output: OutputSettings, size: EmbeddingInfo | int) -> int:
@@ -377,7 +391,8 @@ def _obsolete(output: OutputSettings, base: str) -> list[Path]:
     """Files of an earlier run that this one replaces, the ``.json`` first: without it the rest is not complete."""
     names = sorted(output.formats, key=lambda name: name != "json")
     marker = [output.folder / (base + FAILED)] if "mat" in output.formats else []
-    return [path for path in (*(output_path(output, base, name) for name in names), *marker) if _exists(path)]
+    paths = (*_stale_json(output, base), *(output_path(output, base, name) for name in names), *marker)
+    return [path for path in paths if _exists(path)]
 
 
 def _commit(moves: list[tuple[Path, Path]], obsolete: list[Path]) -> None:

@@ -19,6 +19,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, LeaveOneGroupOut
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from transformers import Wav2Vec2Model
 from transformers.audio_utils import mel_filter_bank
 
@@ -106,11 +107,13 @@ def run_probe(probe: Probe, layers: Array, labels: NDArray, groups: NDArray) -> 
     """Probe every layer of ``layers`` ``(layers, n, dim)``; the layer is also chosen inside each training set."""
     predictions = np.empty((len(layers), len(labels)), dtype=labels.dtype)
     chosen = np.empty(len(labels), dtype=labels.dtype)
-    for train, test in probe.folds.split(layers[0], labels, groups):
-        for index, features in enumerate(layers):
-            predictions[index, test] = probe.classifier().fit(features[train], labels[train]).predict(features[test])
-        best = _best_layer(probe, layers[:, train], labels[train], groups[train])
-        chosen[test] = predictions[best, test]
+    with threadpool_limits(1):  # the fits are small: threads would wait for each other longer than they work
+        for train, test in probe.folds.split(layers[0], labels, groups):
+            for index, features in enumerate(layers):
+                fitted = probe.classifier().fit(features[train], labels[train])
+                predictions[index, test] = fitted.predict(features[test])
+            best = _best_layer(probe, layers[:, train], labels[train], groups[train])
+            chosen[test] = predictions[best, test]
     return Outcome(
         [float(probe.score(labels, row)) for row in predictions],
         float(probe.score(labels, chosen)),
@@ -175,19 +178,23 @@ def chance_level(score: Measure, labels: NDArray) -> float:
 
 
 def read_xlabel(path: Path) -> list[tuple[float, str]]:
-    """Read an xwaves label file: ``(end in seconds, label)`` for each segment, in order."""
+    """Read an EmoDB label file: ``(onset in seconds, phone)`` for each segment, in order.
+
+    The xwaves format means a time to be a segment's end, but EmoDB's phone times are onsets: read as such the closures
+    are silent, the bursts loud, and log-mel frames tell the phones apart more than twice as well. A line that holds
+    only a diacritic (+hoe, -sth) marks a point inside a phone and is left out.
+    """
     lines = path.read_text(encoding="latin-1").splitlines()
-    body = lines[lines.index("#") + 1 :]
-    fields = [line.split() for line in body if len(line.split()) >= 2]
-    return [(float(row[0]), row[2] if len(row) > 2 else "") for row in fields]
+    fields = [line.split() for line in lines[lines.index("#") + 1 :]]
+    return [(float(row[0]), row[2]) for row in fields if len(row) > 2 and row[2][0] not in "+-("]
 
 
 def frame_labels(segments: Sequence[tuple[float, str]], n_samples: int) -> list[str]:
-    """The label at the centre of each frame; empty after the last segment."""
-    ends = np.array([end for end, _ in segments])
-    names = [name for _, name in segments] + [""]
+    """The label at the centre of each frame; empty before the first segment."""
+    onsets = np.array([onset for onset, _ in segments])
+    names = ["", *(name for _, name in segments)]
     centres = STUDENT_CLOCK.centre(np.arange(STUDENT_CLOCK.n_frames(n_samples)))
-    return [names[k] for k in np.searchsorted(ends, centres, side="left")]
+    return [names[k] for k in np.searchsorted(onsets, centres, side="right")]
 
 
 def phone_probe(title: str, note: str) -> Probe:

@@ -140,6 +140,7 @@ def run(data: Path, work: Path, output: Path, recipe: Recipe) -> bool:
         progress, done = loop.train(student, distill.distillation_step(sampler), recipe.loop, work / "run", hooks)
     log.info("%d of %d updates", progress.update, recipe.loop.updates)
     if done:
+        export(student, progress)
         written = Wav2Vec2Model.from_pretrained(output / NAME, dtype=torch.float32)  # what ships is what is measured
         features = speech_evaluation.standard_features(written, NAME)
         export(student, progress, speech_evaluation.evaluate(features, data, work))

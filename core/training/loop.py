@@ -91,6 +91,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     optimiser = make_optimiser(model, settings)
     progress = _resume(model, optimiser, settings, folder)
+    first = progress.update
     clock = _Clock(progress)
     while progress.update < settings.updates and not hooks.should_stop():
         scalars = _update(model, optimiser, step, settings, progress.update)
@@ -100,7 +101,7 @@ def train(
             _log(folder, progress, {name: float(value) for name, value in scalars.items()})
         if progress.update % settings.checkpoint_every == 0:
             _checkpoint(model, optimiser, settings, folder, progress, hooks)
-    if progress.update % settings.checkpoint_every:
+    if progress.update > first and progress.update % settings.checkpoint_every:
         _checkpoint(model, optimiser, settings, folder, progress, hooks)
     return progress, progress.update >= settings.updates
 

@@ -156,7 +156,7 @@ def test_a_download_that_broke_off_is_taken_up_again(hub, tmp_path):
     ("name", "words"),
     [
         ("tiny/gated", ["gated", "hf auth login"]),
-        ("tiny/mispelt", ["no model 'tiny/mispelt'", "spelling", "path"]),
+        ("tiny/nowhere", ["no model 'tiny/nowhere'", "spelling", "path"]),
         ("tiny/foreign", ["transformers' format", "model.onnx"]),
     ],
 )

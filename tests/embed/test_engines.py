@@ -1,7 +1,10 @@
 """Engines against torch in float32, and what is chosen, said and refused."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
 
 from core.checkpoints.load import load_model
 from core.device import DeviceChoice
@@ -116,3 +119,32 @@ def test_encodec_stays_on_torch(tmp_path):
     encoder = build_encoder(load_model(tmp_path, "codec", from_user=True))
     _, choice = build_runners(encoder, (0,), request())
     assert choice.engine == "torch"
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_threads_that_share_an_encoder_get_their_own_states(encoder, engine):
+    networks = encoder.networks((0, 1, 2, 3))
+    runners = (
+        engines.torch_runners(networks, "cpu", "fp32")
+        if engine == "torch"
+        else engines.openvino_runners(networks, encoder, "fp32")
+    )
+    width = encoder.local.n_features
+    inputs = [np.random.default_rng(seed).standard_normal((300, width)).astype("f") for seed in range(4)] * 8
+    expected = [runners["states"](value) for value in inputs[:4]] * 8
+    with ThreadPoolExecutor(4) as pool:
+        for got, due in zip(pool.map(runners["states"], inputs), expected, strict=True):
+            np.testing.assert_allclose(got, due, atol=1e-5)
+
+
+def test_fp32_is_not_the_short_float_of_cuda_convolutions():
+    seen = []
+
+    class Look(torch.nn.Module):
+        def forward(self, values):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return values
+
+    before = torch.backends.cudnn.allow_tf32
+    engines.torch_runners({"look": Look()}, "cpu", "fp32")["look"](np.zeros(3, "f"))
+    assert (seen, torch.backends.cudnn.allow_tf32) == ([False], before)

@@ -144,3 +144,8 @@ def test_progress_reaches_the_end(group):
             pass
     assert [step.done for step in seen] == sorted(step.done for step in seen)
     assert seen[-1].done == seen[-1].total == 3.0
+
+
+def test_a_window_longer_than_any_recording_is_the_recording(group):
+    windows = plan(group[0].spec, RATE, EmbedSettings(chunk_seconds=1e308, context_seconds=1e308), "x").windows
+    assert [(window.keep_start, window.keep_stop) for window in windows] == [(0, 49)]

@@ -74,6 +74,16 @@ def test_a_kill_between_checkpoints_loses_only_what_came_after(tmp_path):
     assert updates == list(range(1, 13))
 
 
+def test_a_run_that_is_done_is_left_as_it_is(tmp_path):
+    scored = Hooks(validate=lambda model: {"loss": 1.0})
+    settings = replace(SETTINGS, checkpoint_every=5)
+    first, _ = train(make_model(), step, settings, tmp_path, scored)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again, done = train(make_model(), step, settings, tmp_path, scored)
+    assert done and again == first
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_validation_does_not_change_the_training(tmp_path):
     plain, validated = make_model(), make_model()
     train(plain, step, SETTINGS, tmp_path / "a")
