@@ -3,11 +3,14 @@
 torch is imported inside the functions, because :func:`sanitise_threads` has to run before anything imports it.
 """
 
+import logging
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from core.errors import InputError
+
+log = logging.getLogger(__name__)
 
 # In order of preference; ``auto`` takes the first that is there.
 DEVICES = ("cuda", "mps", "cpu")
@@ -32,7 +35,7 @@ class DeviceChoice:
 
 
 def sanitise_threads(environ: MutableMapping[str, str]) -> dict[str, str]:
-    """Remove thread counts that are no counts, and return what was removed, by variable, so that it can be logged.
+    """Remove thread counts that are no counts; warn of each, and return what was removed, by variable.
 
     ``MKL_NUM_THREADS=auto`` and the like leave torch with a single thread or a warning at best. Call this on
     ``os.environ`` before torch is imported; afterwards it changes nothing.
@@ -42,6 +45,7 @@ def sanitise_threads(environ: MutableMapping[str, str]) -> dict[str, str]:
         value = environ.get(name)
         if value is not None and not pattern.fullmatch(value):
             removed[name] = environ.pop(name)
+            log.warning("%s=%r is no thread count and was ignored.", name, value)
     return removed
 
 

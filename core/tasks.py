@@ -18,10 +18,19 @@ from core.audio.signal import Signal, open_signal
 from core.checkpoints.find import Found, ModelEntry, find_model, list_models
 from core.checkpoints.load import load_model
 from core.device import DeviceChoice, pick_device
-from core.embed.corpus import CorpusItem, CorpusSummary, is_done, list_inputs, run_corpus, settings_fingerprint
+from core.embed.corpus import (
+    CorpusItem,
+    CorpusSummary,
+    check_corpus,
+    is_done,
+    list_inputs,
+    run_corpus,
+    settings_fingerprint,
+)
 from core.embed.encoder import Encoder, Runner
 from core.embed.formats import complete_metadata
 from core.embed.pipeline import Stopwatch, WindowPlan, plan, resolve_layers, stream_states
+from core.embed.team import Team
 from core.embed.writers import check_target, write_embeddings
 from core.models.loaded import LoadedModel
 
@@ -47,6 +56,11 @@ class ReadyEncoder:
     runners: dict[str, Runner]
     device: DeviceChoice
     choice: "EngineChoice"
+
+    @property
+    def model_hash(self) -> str:
+        """Hash of weights and config: a changed preprocessing gives other values from the same weights."""
+        return self.loaded.sha256 + self.loaded.config_sha256
 
 
 def embed(
@@ -87,10 +101,12 @@ def embed_many(
         StrataError: the model cannot be loaded, or there is nothing to do.
     """
     items = list_inputs([Path(path) for path in inputs])
+    check_corpus(output)
+    Team()  # before the model: it gives each process of a launch a device of its own
     ready = _ready(find_model(settings.model), settings)
 
     def fingerprint(item: CorpusItem) -> str:
-        return settings_fingerprint(item.settings(settings), output.formats, ready.loaded.sha256)
+        return settings_fingerprint(item.settings(settings), output.formats, ready.model_hash)
 
     def embed_item(item: CorpusItem) -> EmbedResult:
         target = item.output(output)
@@ -105,7 +121,8 @@ def embed_many(
 
 def _ready(found: Found, settings: EmbedSettings) -> ReadyEncoder:
     """Load, wrap and compile a model; the last ones stay in memory for the next call."""
-    stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(found.folder.iterdir()))
+    files = [path for path in sorted(found.folder.iterdir()) if path.is_file()]
+    stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
     return _ready_cached(found, stamp, settings.layers, settings.device, settings.engine, settings.precision)
 
 
@@ -132,8 +149,9 @@ def _embed_one(
     with open_signal(source, clock.sampling_rate, settings.channel, settings.max_seconds, on_progress) as signal:
         windows = plan(ready.encoder.spec, signal.n_samples, settings, str(source))
         metadata = _metadata(ready, source, signal, settings, windows)
-        metadata["settings_fingerprint"] = settings_fingerprint(settings, output.formats, ready.loaded.sha256)
+        metadata["settings_fingerprint"] = settings_fingerprint(settings, output.formats, ready.model_hash)
         info = EmbeddingInfo(clock, ready.layers, windows.n_frames, ready.encoder.spec.dim, metadata)
+        metadata["warnings"] += check_target(output, output.base or source.stem, info)
         states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
         blocks = _watched(states, metadata, watch)
         files, problems = write_embeddings(blocks, info, output, output.base or source.stem, on_progress)
@@ -141,11 +159,13 @@ def _embed_one(
 
 
 def _watched(blocks: Iterator[np.ndarray], metadata: dict[str, Any], watch: Stopwatch) -> Iterator[np.ndarray]:
-    """Pass blocks on, refuse values that are not finite, and note the time after the last."""
+    """Pass blocks on, count frames with values that are not finite, and note the time after the last."""
+    broken = 0
     for block in blocks:
-        if not np.isfinite(block).all():
-            metadata["warnings"].append("The model returned values that are not finite; do not use these frames.")
+        broken += int((~np.isfinite(block)).any(axis=(0, 2)).sum())
         yield block
+    if broken:
+        metadata["warnings"].append(f"{broken} frames hold values that are not finite. Do not use them.")
     metadata["seconds_taken"] = round(watch.seconds, 3)
 
 
@@ -162,6 +182,7 @@ def _metadata(
         "architecture": ready.loaded.architecture,
         "fine_tuned": ready.loaded.fine_tuned,
         "model_sha256": ready.loaded.sha256,
+        "model_config_sha256": ready.loaded.config_sha256,
         "input_sha256": signal.sha256,
         "device": ready.device.device,
         "device_reason": ready.device.reason,

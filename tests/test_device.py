@@ -51,10 +51,11 @@ def test_the_picked_device_multiplies():
 
 
 @pytest.mark.parametrize("bad", ["auto", "", "0", "-2", "2.5", "four", "2 threads", "1,2"])
-def test_an_invalid_mkl_thread_count_is_removed_and_returned(bad):
+def test_an_invalid_mkl_thread_count_is_removed_with_a_warning(bad, caplog):
     environ = {"MKL_NUM_THREADS": bad, "OMP_NUM_THREADS": "2", "HOME": "/root"}
     assert sanitise_threads(environ) == {"MKL_NUM_THREADS": bad}
     assert environ == {"OMP_NUM_THREADS": "2", "HOME": "/root"}
+    assert f"MKL_NUM_THREADS={bad!r} is no thread count and was ignored." in caplog.text
 
 
 def test_valid_thread_counts_stay():

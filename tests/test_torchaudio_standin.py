@@ -80,6 +80,13 @@ def test_other_errors_of_the_extension_are_not_hidden(tmp_path):
     assert done.returncode != 0 and "ValueError: a bug" in done.stderr
 
 
+def test_the_app_imports_and_ignores_a_thread_count_that_is_none(monkeypatch):
+    monkeypatch.setenv("MKL_NUM_THREADS", "auto")
+    done = run("import app, os; print(type(app.demo).__name__, 'MKL_NUM_THREADS' in os.environ)")
+    assert done.stdout.split() == ["Blocks", "False"], done.stderr
+    assert "MKL_NUM_THREADS='auto' is no thread count" in done.stderr
+
+
 def test_importing_core_imports_neither_torch_nor_torchaudio():
     done = run("import sys, core; print({'torch', 'torchaudio', 'transformers'} & set(sys.modules))")
     assert done.stdout.strip() == "set()", done.stderr

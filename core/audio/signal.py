@@ -15,7 +15,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from core.arrays import OnProgress, Progress, ignore_progress
-from core.audio.reader import AudioInfo, probe, read_blocks
+from core.audio.reader import AudioInfo, mono_blocks, open_source
 from core.audio.resample import resample_blocks
 from core.errors import DataError, InputError, OutputError
 
@@ -86,18 +86,19 @@ class Signal:
         """Make a signal of (n,) samples in [-1, 1] that are already mono and at the wanted rate.
 
         Raises:
-            InputError: The array has another shape, or the rate is below 1.
+            InputError: The array has another shape or holds integers, or the rate is below 1.
             DataError: There are no samples, or some are NaN or infinite.
         """
-        if samples.ndim != 1 or sampling_rate < 1:
+        if samples.ndim != 1 or samples.dtype.kind != "f" or sampling_rate < 1:
             raise InputError(
-                f"Got samples of shape {samples.shape} at {sampling_rate} Hz; expected one axis and at least 1 Hz."
+                f"Got {samples.dtype} samples of shape {samples.shape} at {sampling_rate} Hz; expected floating-point "
+                "samples in [-1, 1] on one axis, at 1 Hz or more. Divide integers by their full scale, and mix to mono."
             )
         values = np.ascontiguousarray(samples, dtype=np.float32)
         if not np.isfinite(values).all():
             raise DataError(f"Sample {int((~np.isfinite(values)).argmax())} is NaN or infinite. Remove it first.")
         spool, moments = _spool([values], "The array")
-        return cls(spool, moments, sampling_rate, hashlib.sha256(values.tobytes()).hexdigest())
+        return cls(spool, moments, sampling_rate, hashlib.sha256(values.view(np.uint8).data).hexdigest())
 
     @property
     def duration_seconds(self) -> float:
@@ -115,7 +116,7 @@ class Signal:
         out = np.empty(stop - start, dtype=_SAMPLE)
         with self._lock:
             self._spool.seek(start * _SAMPLE.itemsize)
-            _read_all(self._spool, memoryview(out).cast("B"))
+            _read_all(self._spool, out.view(np.uint8).data)
         return out
 
     def blocks(self, n: int) -> Iterator[np.ndarray]:
@@ -181,10 +182,11 @@ def open_signal(
         OutputError: The temporary file cannot be written.
     """
     path = Path(path)
-    info = probe(path)
-    _require_short(info, max_seconds)
-    blocks = _watched(read_blocks(path, channel), info, max_seconds, on_progress)
-    spool, moments = _spool(resample_blocks(blocks, info.sampling_rate, sampling_rate), str(path))
+    with open_source(path) as source:
+        info = source.info
+        _require_short(info, max_seconds)
+        blocks = _watched(mono_blocks(source, channel), info, max_seconds, on_progress)
+        spool, moments = _spool(resample_blocks(blocks, info.sampling_rate, sampling_rate), str(path))
     return Signal(spool, moments, sampling_rate, _hash_file(path), info)
 
 
@@ -249,7 +251,7 @@ def _no_space(error: OSError) -> OutputError:
 
 
 def _write_all(spool: BinaryIO, block: np.ndarray) -> None:
-    rest = memoryview(np.ascontiguousarray(block, dtype=_SAMPLE)).cast("B")
+    rest = np.ascontiguousarray(block, dtype=_SAMPLE).view(np.uint8).data
     try:
         while rest:
             rest = rest[spool.write(rest) :]

@@ -7,93 +7,78 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from core.audio.headers import missing_bytes, mp3_states_length
-from core.audio.source import AudioInfo
+from core.audio.source import AudioInfo, truncated
 from core.errors import DataError
 
 # libsndfile states this or so many frames where a header leaves the length open.
 _UNKNOWN_FRAMES = 2**62
 # An MP3's length counts whole frames of up to 1,152 samples, give or take the encoder's padding.
 _MP3_TOLERANCE = 2 * 1152
+# Samples are lost with the piece in which a stream breaks: short pieces place the damage.
+_PIECES_A_SECOND = 4
 
 
 class SoundFileSource:
-    """A file open in libsndfile."""
+    """A file open in libsndfile, with an exact length."""
 
-    def __init__(self, sound: soundfile.SoundFile, file: BinaryIO, info: AudioInfo) -> None:
+    def __init__(self, sound: soundfile.SoundFile, info: AudioInfo, n_samples: int) -> None:
         self.info = info
         self._sound = sound
-        self._file = file
+        self._n_samples = n_samples
 
-    def blocks(self, n: int) -> Iterator[np.ndarray]:
+    def pieces(self) -> Iterator[np.ndarray]:
         """Yield (n, n_channels) float32; raise DataError where the stream breaks or ends before its stated length."""
         done = 0
-        while True:
-            try:
-                block = self._sound.read(n, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise self._damaged(done) from error
-            if not len(block):
-                break
-            done += len(block)
-            yield block
+        while len(piece := self._read(done)):
+            done += len(piece)
+            yield piece
         tolerance = _MP3_TOLERANCE if self.info.container == "MP3" else 0
-        if self.info.n_samples is not None and done + tolerance < self.info.n_samples:
-            raise self._damaged(done)
+        if done + tolerance < self._n_samples:
+            raise self._broken(done)
 
-    def _damaged(self, done: int) -> DataError:
-        stated = self.info.duration_seconds
-        promise = "" if stated is None else f" of the {stated:.2f} s that its header states"
-        return DataError(
-            f"{self.info.path} is truncated or damaged at second {done / self.info.sampling_rate:.2f}{promise}. "
-            "Copy it again from its source, or repair it with `ffmpeg -i broken repaired.wav`."
-        )
+    def _read(self, done: int) -> np.ndarray:
+        n = max(1, self.info.sampling_rate // _PIECES_A_SECOND)
+        try:
+            return self._sound.read(n, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise self._broken(done) from error
+
+    def _broken(self, done: int) -> DataError:
+        rate = self.info.sampling_rate
+        return truncated(self.info.path, done / rate, f"its header states {self._n_samples / rate:.2f} s")
 
     def close(self) -> None:
-        """Release the file."""
+        """Release libsndfile's part; the file itself belongs to the caller."""
         self._sound.close()
-        self._file.close()
 
 
 def open_with_soundfile(path: Path, file: BinaryIO) -> SoundFileSource | None:
-    """Open ``file`` in libsndfile, or return None where it does not know the content (the other reader may).
+    """Open ``file`` in libsndfile, or return None where it does not know the content or its length.
 
-    Raises:
-        DataError: The header promises more sound than the file holds.
+    An open file is handed over rather than the path: libsndfile takes some suffixes for a format of their own.
     """
-    missing, mp3_exact = missing_bytes(file), mp3_states_length(file)
     file.seek(0)
     try:
         sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError:
         return None
-    if not _handles(sound):
+    if not _states_length(sound):
         sound.close()
         return None
-    if missing:
-        raise _truncated(path, missing, sound)
-    exact = sound.format != "MP3" or mp3_exact
     info = AudioInfo(
         path=path,
         container=sound.format,
         codec=sound.subtype,
         sampling_rate=sound.samplerate,
         n_channels=sound.channels,
-        n_samples=sound.frames if exact else None,
-        duration_seconds=sound.frames / sound.samplerate if exact else None,
+        n_samples=sound.frames,
+        duration_seconds=sound.frames / sound.samplerate,
         reader="soundfile",
     )
-    return SoundFileSource(sound, file, info)
+    return SoundFileSource(sound, info, sound.frames)
 
 
-def _handles(sound: soundfile.SoundFile) -> bool:
-    """Refuse lengths left open: libsndfile reads a wav of size 0 as empty and drops the tail of such a flac."""
-    return 0 < sound.frames < _UNKNOWN_FRAMES
-
-
-def _truncated(path: Path, missing: int, sound: soundfile.SoundFile) -> DataError:
-    return DataError(
-        f"{path} is truncated: its header promises at least {missing} bytes more than the file holds; "
-        f"the sound ends at second {sound.frames / sound.samplerate:.2f}. Copy it again from its source, or keep what "
-        "is there with `ffmpeg -i truncated kept.wav`."
-    )
+def _states_length(sound: soundfile.SoundFile) -> bool:
+    """Refuse what FFmpeg reads better: wav and flac from a pipe that left their length at 0, and MP3 inside a wav."""
+    guessed = sound.subtype.startswith("MPEG") and sound.format != "MP3"
+    return 0 < sound.frames < _UNKNOWN_FRAMES and not guessed

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from core.errors import DataError
+
 
 @dataclass(frozen=True)
 class AudioInfo:
@@ -38,13 +40,25 @@ class Source(Protocol):
 
     info: AudioInfo
 
-    def blocks(self, n: int) -> Iterator[np.ndarray]:
-        """Yield (n, n_channels) float32 in [-1, 1]; only the last block may be shorter."""
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Yield (n, n_channels) float32 in [-1, 1], n as it comes and short (a quarter of a second, or a packet).
+
+        Raises:
+            DataError: The stream breaks, jumps, or ends before its stated end.
+        """
         ...
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the reader; the file itself belongs to whoever opened it."""
         ...
+
+
+def truncated(path: Path, second: float, reason: str) -> DataError:
+    """Make the error for sound that ends or breaks before its time."""
+    return DataError(
+        f"{path} is truncated or damaged at second {second:.2f}: {reason}. Copy it again from its source, or keep what "
+        "can be decoded with `ffmpeg -i INPUT kept.wav`."
+    )
 
 
 def regroup(pieces: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:

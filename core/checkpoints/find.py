@@ -1,14 +1,15 @@
 """Find a model: bundled by name, a local folder, or the Hugging Face hub (its cache first, then the network)."""
 
+import errno
 import json
-import os
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from core.checkpoints.load import SUPPORTED
+from core.checkpoints.load import SUPPORTED, weight_files
 from core.errors import CheckpointError
 
 BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -27,10 +28,15 @@ HUB_MODELS = {
     "facebook/encodec_24khz": "EnCodec 24 kHz, the codec's encoder",
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_SMALL_FILES = ["config.json", "preprocessor_config.json"]
-_SAFE_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
-_OLD_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
-_TIMEOUT_SECONDS = 5.0
+_PREPARATION = ("preprocessor_config.json", "processor_config.json")
+_SAFE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json")
+_OLD_WEIGHTS = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json")
+# One request may take this long; and all of an answer, a name server's silence included, this long.
+_REQUEST_SECONDS = 4.0
+_ANSWER_SECONDS = 6.0
+_HTTP_LIBRARIES = ("httpx2", "httpcore2", "httpx", "httpcore", "requests", "urllib3")
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -69,16 +75,28 @@ def find_model(name: str) -> Found:
         CheckpointError: there is no such model, or the hub cannot be reached and the cache does not hold it.
     """
     name = name.strip() or DEFAULT_BUNDLED
-    if (BUNDLED / name / "config.json").is_file() and "/" not in name:
+    if name in bundled_names():
         return Found(name, BUNDLED / name, "bundled")
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return Found(path.name or str(path), path.resolve(), "folder")
-    if path.is_file():
-        raise CheckpointError(f"Model {name} is a file; expected a folder with config.json and model.safetensors.")
-    if not _HUB_ID.fullmatch(name) or name.startswith("."):
+    path = _existing(name)
+    if path is not None and path.is_dir():
+        return Found(path.name or str(path), path, "folder")
+    if path is not None:
+        raise CheckpointError(
+            f"Model {name} is a file; expected a folder with config.json and model.safetensors. Give its folder."
+        )
+    if not _HUB_ID.fullmatch(name):
         raise CheckpointError(f"Model {name!r} is neither bundled nor a folder nor a hub id. {_remedy()}")
-    return _from_hub(name)
+    folder = _cached_folder(name)
+    return Found(name, _completed(name, folder), "cached") if folder else _from_hub(name)
+
+
+def _existing(name: str) -> Path | None:
+    """The absolute path that a person means, with ``~`` and links resolved; None where nothing is there."""
+    try:
+        path = Path(name).expanduser().resolve()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):  # no home folder, a name too long, a null byte
+        return None
 
 
 def _remedy() -> str:
@@ -90,19 +108,50 @@ def _remedy() -> str:
 
 def bundled_names() -> list[str]:
     """Names of the bundled models, the default first."""
-    names = [path.parent.name for path in sorted(BUNDLED.glob("*/config.json")) if _known(path.parent)]
+    names = [path.parent.name for path in BUNDLED.glob("*/config.json") if _known(path.parent)]
     return sorted(names, key=lambda name: (name != DEFAULT_BUNDLED, name))
 
 
+def _cached_folder(name: str) -> Path | None:
+    """The hub's cache for a model, where it holds the config and all weights of its main revision."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json")
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    try:
+        weight_files(folder, name, allow_bin=True)
+    except CheckpointError:  # a download that broke off
+        return None
+    return folder
+
+
+def _completed(name: str, folder: Path) -> Path:
+    """Fetch how audio is prepared where another program cached only config and weights; without a network, go on."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    if any(try_to_load_from_cache(name, file) for file in _PREPARATION):  # there, or known to be nowhere
+        return folder
+    try:
+        names = _ask(lambda: _names_on_hub(name))
+        for file in set(_PREPARATION) & set(names):
+            hf_hub_download(name, file, revision=folder.name, etag_timeout=_REQUEST_SECONDS)
+    except Exception as error:  # load_model says what was assumed instead
+        if not _is_network(error):
+            raise
+    return folder
+
+
 def _from_hub(name: str) -> Found:
-    cached = _cached_folder(name)
-    if cached is not None:
-        return Found(name, cached, "cached")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        folder = snapshot_download(name, allow_patterns=_wanted_files(name), etag_timeout=_TIMEOUT_SECONDS)
+        wanted = _wanted_files(name, _ask(lambda: _names_on_hub(name)))
+        folder = snapshot_download(name, allow_patterns=wanted, etag_timeout=_REQUEST_SECONDS)
+    except CheckpointError:
+        raise
     except GatedRepoError as error:
         raise CheckpointError(
             f"{name} is gated: accept its terms on the hub and log in with `hf auth login`."
@@ -111,38 +160,80 @@ def _from_hub(name: str) -> Found:
         raise CheckpointError(
             f"The hub has no model {name!r} (or it is private). Check the spelling. {_remedy()}"
         ) from error
-    except (OSError, HfHubHTTPError, ValueError, RuntimeError) as error:
-        raise CheckpointError(_unreachable(name)) from error
-    except Exception as error:  # the hub's HTTP client raises types of its own, which change between releases
-        if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "httpx2", "httpcore2", "requests"):
-            raise CheckpointError(_unreachable(name)) from error
-        raise
+    except Exception as error:
+        if not _is_network(error):
+            raise
+        raise CheckpointError(_unreachable(name, error)) from error
     return Found(name, Path(folder), "hub")
 
 
-def _unreachable(name: str) -> str:
-    return f"The hub cannot be reached and {name} is not in this computer's cache. {_remedy()}"
-
-
-def _wanted_files(name: str) -> list[str]:
-    """Files to download: safetensors where the repository has them, else the old format (read weights-only)."""
+def _names_on_hub(name: str) -> list[str]:
+    """Names of a repository's files, in one request without retries."""
     from huggingface_hub import HfApi
 
-    names = HfApi().list_repo_files(name)
-    weights = _SAFE_WEIGHTS if any(item.endswith(".safetensors") for item in names) else _OLD_WEIGHTS
-    return [*_SMALL_FILES, *weights]
+    siblings = HfApi().model_info(name, timeout=_REQUEST_SECONDS).siblings or []
+    return [sibling.rfilename for sibling in siblings]
 
 
-def _cached_folder(name: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def _wanted_files(name: str, names: list[str]) -> list[str]:
+    """Files to download: safetensors where the repository has them, else the old format (read weights-only)."""
+    small = [file for file in ("config.json", *_PREPARATION) if file in names]
+    for pattern in (_SAFE_WEIGHTS, _OLD_WEIGHTS):
+        weights = [file for file in names if pattern.fullmatch(file)]
+        if weights and "config.json" in small:
+            return [*small, *weights]
+    raise CheckpointError(
+        f"The hub's {name} is not in transformers' format: expected config.json and model.safetensors (or "
+        f"pytorch_model.bin), got {', '.join(sorted(names)[:8]) or 'no files'}. Choose another model."
+    )
 
-    try:
-        folder = Path(snapshot_download(name, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        return None
-    has_weights = any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
-    return folder if has_weights and (folder / "config.json").is_file() else None
+
+def _ask(question: Callable[[], Answer]) -> Answer:
+    """Ask the hub, and give up in a few seconds whatever hangs: the connection, its answer or the name server.
+
+    Raises:
+        TimeoutError: there was no answer in time. Errors of the question itself come through.
+    """
+    answers: list[Answer] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            answers.append(question())
+        except Exception as error:  # handed on to the caller
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="strata-ask-hub")
+    thread.start()
+    thread.join(_ANSWER_SECONDS)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise TimeoutError(f"no answer in {_ANSWER_SECONDS:g} s")
+    return answers[0]
+
+
+def _is_network(error: BaseException) -> bool:
+    """Whether an error came from the way to the hub or the disk (the HTTP client's types change between releases)."""
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _HTTP_LIBRARIES
+
+
+def _unreachable(name: str, error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        return (
+            f"{name} cannot be kept in the hub's cache ({error}). Free some space, or set HF_HOME to a folder for it."
+        )
+    response = getattr(error, "response", None)
+    reason = f"it answered {response.status_code}" if response is not None else _reason(error)
+    return f"The hub cannot be reached ({reason}) and {name} is not in this computer's cache. {_remedy()}"
+
+
+def _reason(error: BaseException) -> str:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(".")
 
 
 def list_models(*, ask_hub: bool = True) -> list[ModelEntry]:
@@ -157,18 +248,15 @@ def list_models(*, ask_hub: bool = True) -> list[ModelEntry]:
 
 def hub_reachable() -> bool:
     """Whether the hub answers within a few seconds; False at once when HF_HUB_OFFLINE is set."""
-    from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
+    from huggingface_hub.errors import HfHubHTTPError
 
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE or not constants.ENDPOINT.startswith(("http://", "https://")):
-        return False
     try:
-        urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=_TIMEOUT_SECONDS).close()
-    except HTTPError:
-        return True
-    except (URLError, OSError, ValueError):
+        _ask(lambda: _names_on_hub(DEFAULT_ONLINE))
+    except HfHubHTTPError as error:  # a mirror that lacks this one model is reachable all the same
+        return error.response.status_code < 500
+    except Exception as error:
+        if not _is_network(error):
+            raise
         return False
     return True
 
@@ -176,10 +264,9 @@ def hub_reachable() -> bool:
 def _cached_models() -> Iterator[tuple[str, Path]]:
     from huggingface_hub import constants
 
-    root = Path(os.environ.get("HF_HUB_CACHE", constants.HF_HUB_CACHE))
-    for repo in sorted(root.glob("models--*--*")):
+    for repo in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*")):
         name = repo.name.removeprefix("models--").replace("--", "/", 1)
-        folder = _cached_folder(name)
+        folder = _cached_folder(name) if _HUB_ID.fullmatch(name) else None
         if folder is not None and _known(folder):
             yield name, folder
 
@@ -189,8 +276,13 @@ def _known(folder: Path) -> bool:
 
 
 def _config(folder: Path) -> dict[str, Any]:
+    return _json(folder / "config.json")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Content of a JSON file for the list of models, where a broken file is no reason to stop."""
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -198,15 +290,25 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _entry(name: str, where: str, folder: Path) -> ModelEntry:
     config = _config(folder)
-    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")]
+    architectures = config.get("architectures") or [SUPPORTED[config["model_type"]]]
+    is_codec = config["model_type"] == "encodec"  # no transformer blocks: one state
+    preparation = _json(folder / _PREPARATION[0])
     return ModelEntry(
         name=name,
         where=where,
         path=str(folder),
-        architecture=(config.get("architectures") or [config.get("model_type")])[0],
-        n_layers=config.get("num_hidden_layers", config.get("encoder_layers")),
-        dim=config.get("hidden_size", config.get("d_model")),
-        sampling_rate=config.get("sampling_rate", 16_000),
-        size_mb=round(sum(path.stat().st_size for path in files) / 1e6, 1),
+        architecture=str(architectures[0]),
+        n_layers=0 if is_codec else config.get("encoder_layers", config.get("num_hidden_layers")),
+        dim=config.get("d_model", config.get("hidden_size")),
+        sampling_rate=config.get("sampling_rate", preparation.get("sampling_rate", 16_000)),
+        size_mb=_size_mb(folder, name),
         note=HUB_MODELS.get(name, ""),
     )
+
+
+def _size_mb(folder: Path, name: str) -> float | None:
+    try:
+        files = weight_files(folder, name, allow_bin=True)
+    except CheckpointError:
+        return None
+    return round(sum(path.stat().st_size for path in files) / 1e6, 1)

@@ -17,12 +17,13 @@ from core.arrays import EmbedResult, EmbedSettings, OnProgress, OutputSettings, 
 from core.embed.formats import json_bytes
 from core.embed.inputs import KEPT_NAME, CorpusItem, is_corpus, list_inputs
 from core.embed.team import Team
-from core.embed.writers import FAILED, output_path, replace_file
-from core.errors import CheckpointError, MissingPackage, OutputError, StrataError
+from core.embed.writers import FAILED, check_folder, check_formats, output_path, replace_file
+from core.errors import CheckpointError, DataError, MissingPackage, OutputError, StrataError
 
 __all__ = [
     "CorpusItem",
     "CorpusSummary",
+    "check_corpus",
     "is_corpus",
     "is_done",
     "list_inputs",
@@ -39,11 +40,11 @@ SUMMARY_KIND = "strata corpus summary"
 NO_EFFECT = ("max_seconds",)
 
 
-def settings_fingerprint(settings: EmbedSettings, formats: Iterable[str], model_sha256: str) -> str:
-    """Hash everything that decides what the files hold: settings, formats (in any order) and the model's weights."""
+def settings_fingerprint(settings: EmbedSettings, formats: Iterable[str], model_hash: str) -> str:
+    """Hash everything that decides what the files hold: settings, formats (in any order) and the model."""
     values = {key: value for key, value in asdict(settings).items() if key not in NO_EFFECT}
     values["chunk_seconds"] = float(settings.chunk_seconds)
-    facts = {"settings": values, "formats": sorted(set(formats)), "model_sha256": model_sha256}
+    facts = {"settings": values, "formats": sorted(set(formats)), "model_sha256": model_hash}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -146,7 +147,7 @@ def run_corpus(
         is_done: Tells which items to skip; not asked with ``force``.
         on_progress: Told the number of files that this process has finished, of its share.
     """
-    check_summary(output)
+    check_corpus(output)
     team = Team()
     items = team.share(list(items))
     mine = deal(items, team.size)[team.rank]
@@ -163,8 +164,15 @@ def run_corpus(
     return summary
 
 
-def check_summary(output: OutputSettings) -> None:
-    """Refuse to replace a ``summary.json`` that is not one of ours, unless ``force`` is given."""
+def check_corpus(output: OutputSettings) -> None:
+    """Find out before any model is loaded what no recording of a corpus could get past.
+
+    Raises:
+        StrataError: Unknown format, a folder that cannot be written, or a ``summary.json`` there that is not one of
+            ours (``force`` replaces it).
+    """
+    check_formats(output.formats)
+    check_folder(output.folder)
     path = output.folder / SUMMARY
     if path.exists() and not output.force and (_read_json(path) or {}).get("kind") != SUMMARY_KIND:
         raise OutputError(f"{path} is there and no corpus summary. Use --force to replace it, or another --output.")
@@ -198,7 +206,7 @@ def _do(
     """Do one item, whatever comes of it."""
     try:
         if item.error is not None:
-            return _Outcome(index, "failed", error=item.error)
+            raise DataError(item.error)
         if not output.force and is_done(item):
             return _Outcome(index, "skipped", _files_there(item.output(output)))
         result = embed_one(item)
@@ -206,7 +214,7 @@ def _do(
     except (CheckpointError, MissingPackage):
         raise
     except StrataError as error:
-        log.warning("%s: %s", item.source, error)
+        log.warning("%s", error if str(item.source) in str(error) else f"{item.source}: {error}")
         return _Outcome(index, "failed", error=str(error))
     except Exception as error:  # a bug met by one recording must not cost the others
         log.exception("%s: unexpected error", item.source)

@@ -107,7 +107,9 @@ class BlockBuffer:
         return np.concatenate(self.blocks)[start - self.start : stop - self.start]
 
 
-def states_module(transformer: "nn.Module", blocks: "nn.ModuleList", layers: tuple[int, ...]) -> "nn.Module":
+def states_module(
+    transformer: "nn.Module", blocks: "nn.ModuleList", layers: tuple[int, ...], n_layers: int
+) -> "nn.Module":
     """Wrap a transformer so that it returns the wanted states stacked, (len(layers), frames, dim).
 
     State 0 is the input of the first block, state i < N the output of block i, state N the transformer's own output
@@ -116,13 +118,15 @@ def states_module(transformer: "nn.Module", blocks: "nn.ModuleList", layers: tup
 
     Args:
         transformer: Takes (1, frames, features), returns a tensor or an output with ``last_hidden_state``.
-        blocks: Its blocks; cut in place when upper ones are not needed.
+        blocks: Its blocks; cut in place when upper ones are not needed, so a later call can only ask for fewer.
         layers: State numbers, ascending.
+        n_layers: Blocks that the model had before any were cut.
     """
     import torch
     from torch import nn
 
-    n_layers = len(blocks)
+    if max(layers) > len(blocks):
+        raise ValueError(f"Got layers {layers} of a model cut to {len(blocks)} blocks. Load the model again.")
 
     class States(nn.Module):
         def __init__(self) -> None:

@@ -5,8 +5,11 @@ float32 is checked once against torch in float32 on a second of noise, and falls
 """
 
 import importlib.util
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -114,7 +117,7 @@ def _try(networks: dict[str, nn.Module], encoder: Encoder, how: tuple[str, str, 
 def _take(trial: Trial, tried: list[Trial], request: EngineRequest) -> tuple[dict[str, Runner], EngineChoice]:
     """Say why this one, after which refusals."""
     others = [other.problem for other in tried if not other.agrees and other is not trial]
-    warnings = () if trial.agrees else (f"{trial.problem}; it was asked for by name and used all the same.",)
+    notes = () if trial.agrees else (f"{trial.problem}; it was asked for by name and used all the same.",)
     asked = "asked for" if request.engine != "auto" else "the fastest here that agrees with torch fp32"
     wanted = "asked for" if request.precision != "auto" else _PRECISION_WORDS[trial.precision]
     agreement = (
@@ -122,9 +125,7 @@ def _take(trial: Trial, tried: list[Trial], request: EngineRequest) -> tuple[dic
         if trial.lowest is None
         else (f"lowest cosine to torch fp32 on {CHECK_SECONDS:g} s of noise {trial.lowest:.6f}")
     )
-    choice = EngineChoice(
-        trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", warnings
-    )
+    choice = EngineChoice(trial.engine, trial.precision, "; ".join([asked, *others]), f"{wanted}; {agreement}", notes)
     assert trial.runners is not None
     return trial.runners, choice
 
@@ -171,17 +172,32 @@ def _check_name(what: str, got: str, known: tuple[str, ...]) -> None:
 
 
 def torch_runners(networks: dict[str, nn.Module], device: str, precision: str) -> dict[str, Runner]:
-    """Run networks in torch; bf16 is autocast, so that norms and sums stay in float32."""
+    """Run networks in torch, one thread at a time; bf16 is autocast, so that norms and sums stay in float32.
+
+    fp32 means float32: torch by itself lets convolutions on CUDA round their inputs to TF32's 10 bits.
+    """
+    lock = Lock()  # the states are collected by hooks on the blocks, which two threads would share
 
     def runner(network: nn.Module) -> Runner:
         def run(*inputs: np.ndarray) -> np.ndarray:
-            network.to(device)
-            with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+            with lock, torch.inference_mode(), _exact_convolutions(), autocast:
+                network.to(device)
                 return network(*(torch.from_numpy(value).to(device) for value in inputs)).float().cpu().numpy()
 
         return run
 
     return {name: runner(network) for name, network in networks.items()}
+
+
+@contextmanager
+def _exact_convolutions() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision: str) -> dict[str, Runner]:
@@ -192,15 +208,19 @@ def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision
     core = openvino.Core()
 
     def runner(name: str, network: nn.Module) -> Runner:
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            # Tracing warns of Python branches and of its own age; what it made is checked against torch right after.
+            warnings.simplefilter("ignore")
             example = encoder.example(name, CHECK_SECONDS)
             converted = openvino.convert_model(network, example_input=example)
         converted.reshape(_shapes(example, encoder.time_axis[name]))
         request = core.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": hint}).create_infer_request()
+        lock = Lock()  # a request serves one thread at a time
 
         def run(*inputs: np.ndarray) -> np.ndarray:
-            request.infer(list(inputs))
-            return request.get_output_tensor(0).data.copy()
+            with lock:
+                request.infer(list(inputs))
+                return request.get_output_tensor(0).data.copy()
 
         return run
 

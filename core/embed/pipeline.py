@@ -61,7 +61,9 @@ def plan(spec: EncoderSpec, n_samples: int, settings: EmbedSettings, what: str) 
     ):
         if not (np.isfinite(value) and value >= least):
             raise InputError(f"Got --{name}-seconds {value:g}; expected a number of at least {least:g} s.")
-    chunk, context = max(1, clock.frames_in(settings.chunk_seconds)), clock.frames_in(context_seconds)
+    longest = n_samples / clock.sampling_rate  # more changes nothing, and would overflow in the end
+    chunk, context = (clock.frames_in(min(value, longest + 1)) for value in (settings.chunk_seconds, context_seconds))
+    chunk = max(1, chunk)
     if spec.max_frames is not None and chunk + 2 * context > spec.max_frames:
         chunk = spec.max_frames - 2 * context
         if chunk < 1:

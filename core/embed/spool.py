@@ -78,17 +78,17 @@ class Spool:
         layers = range(len(self.info.layers)) if layer is None else range(layer, layer + 1)
         step = max(1, BLOCK_BYTES // max(1, len(layers) * self.info.dim * FLOAT_BYTES))
         for first in range(0, self.info.n_frames, step):
-            count = min(step, self.info.n_frames - first)
-            yield first, np.stack([self._rows(index, first, count) for index in layers])
+            block = np.empty((len(layers), min(step, self.info.n_frames - first), self.info.dim), "<f4")
+            for index, rows in zip(layers, block, strict=True):
+                self._read(index, first, rows)
+            yield first, block
 
-    def _rows(self, layer: int, first: int, count: int) -> np.ndarray:
-        """Read (count, dim) of one layer."""
-        rows = np.empty((count, self.info.dim), "<f4")
+    def _read(self, layer: int, first: int, rows: np.ndarray) -> None:
+        """Fill (k, dim) with a layer's frames from ``first`` on."""
         self.file.seek(self._offset(layer, first))
         got = self.file.readinto(rows.reshape(-1).view(np.uint8).data)  # type: ignore[attr-defined]
         if got != rows.nbytes:
             raise OSError(f"Read {got} of {rows.nbytes} bytes back from the spool.")
-        return rows
 
     def _offset(self, layer: int, frame: int) -> int:
         return self.begin + (layer * self.info.n_frames + frame) * self.info.dim * FLOAT_BYTES

@@ -50,9 +50,11 @@ class Team:
         return gather_object(items)
 
     def wait(self) -> None:
-        """Wait until every process is here, and take leave."""
+        """Wait until the first process is here: it comes last, after everybody's results."""
         if self.state is not None:
-            self.state.wait_for_everyone()
+            from accelerate.utils import broadcast_object_list
+
+            broadcast_object_list([None])
 
 
 def _join() -> Any:

@@ -6,8 +6,11 @@ has its final name before everything is on disk, and the ``.json`` comes last: w
 
 import contextlib
 import errno
+import hashlib
+import json
 import logging
 import os
+import platform
 import shutil
 import tempfile
 import uuid
@@ -56,7 +59,7 @@ def check_target(output: OutputSettings, base: str, size: EmbeddingInfo | int | 
     """
     check_formats(output.formats)
     check_base(base)
-    _check_folder(output.folder)
+    check_folder(output.folder)
     _check_existing(output, base)
     if size is None:
         return []
@@ -91,7 +94,7 @@ def check_base(base: str) -> None:
         )
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Try to write into the folder, or into the closest parent that exists: permissions alone do not tell."""
     parent = next((path for path in (folder, *folder.absolute().parents) if _exists(path)), folder)
     if not parent.is_dir():
@@ -117,13 +120,26 @@ def _exists(path: Path) -> bool:
 def _check_existing(output: OutputSettings, base: str) -> None:
     """Refuse to replace files without ``force``, and a folder in a file's place with it."""
     paths = [output_path(output, base, suffix) for suffix in output.formats]
-    there = [path for path in paths if _exists(path)]
+    there = [path for path in (*paths, *_stale_json(output, base)) if _exists(path)]
     if there and not output.force:
         names = ", ".join(path.name for path in there)
         raise OutputError(f"{output.folder} already holds {names}. Use --force to replace, or another --output-base.")
     folders = [path for path in there if path.is_dir()]
     if folders:
         raise OutputError(f"{folders[0]} is a folder; a file of that name is to be written. Use another --output-base.")
+
+
+def _stale_json(output: OutputSettings, base: str) -> list[Path]:
+    """The ``.json`` of an earlier run, where files that it describes are written now and it is not.
+
+    Left there it would tell of other values, and a corpus would take them for its own.
+    """
+    path = output_path(output, base, "json")
+    try:
+        described = set() if "json" in output.formats else set(json.loads(path.read_bytes())["paths"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours
+        return []
+    return [path] if described & set(output.formats) else []
 
 
 def needed_bytes(output: OutputSettings, size: EmbeddingInfo | int) -> int:
@@ -180,6 +196,7 @@ class _Parts:
         self.paths: dict[str, Path] = {}
 
     def __enter__(self) -> "_Parts":
+        _remove_leftovers(self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -189,7 +206,7 @@ class _Parts:
     @contextlib.contextmanager
     def open(self, suffix: str) -> Iterator[BinaryIO]:
         """Make a part and see it onto the disk at the end; hidden, so that no listing takes it for a result."""
-        self.paths[suffix] = self.folder / f".strata-{uuid.uuid4().hex}.{suffix}.part"
+        self.paths[suffix] = self.folder / f".strata-{_process_mark()}-{uuid.uuid4().hex}.{suffix}.part"
         file = self.paths[suffix].open("xb+")
         try:
             yield file
@@ -204,6 +221,35 @@ class _Parts:
     def drop(self, suffix: str) -> None:
         """Remove a part that came to nothing."""
         self.paths.pop(suffix).unlink(missing_ok=True)
+
+
+def _host_mark() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _process_mark() -> str:
+    """Name the process that writes: a folder may be shared by machines."""
+    return f"{_host_mark()}-{os.getpid()}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the parts of this machine's processes that were killed: a long recording's take gigabytes."""
+    if os.name != "posix":  # elsewhere signal 0 is no question but a real signal
+        return
+    for path in folder.glob(f".strata-{_host_mark()}-*.part"):
+        number = path.name.split("-")[2]
+        if number.isdecimal() and not _is_running(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class _OutsideError(Exception):
@@ -231,7 +277,9 @@ def _disk_errors(output: OutputSettings, size: EmbeddingInfo) -> Iterator[None]:
         free, needed = _readable(_free_bytes(output.folder)), _readable(needed_bytes(output, size))
         reason = error.strerror or str(error)
         room = f" {needed} are needed, {free} are free." if error.errno in DISK_FULL else ""
-        raise OutputError(f"Cannot write into {output.folder}: {reason}.{room} Nothing was kept.") from error
+        raise OutputError(
+            f"Cannot write into {output.folder}: {reason}.{room} Nothing of this run was kept."
+        ) from error
 
 
 def write_embeddings(
@@ -258,7 +306,8 @@ def write_embeddings(
     Raises:
         OutputError: Nothing was written, and what was there before is as it was.
     """
-    check_target(output, base)
+    for note in check_target(output, base, info):
+        log.warning("%s", note)
     with _disk_errors(output, info):
         output.folder.mkdir(parents=True, exist_ok=True)
     with _Parts(output.folder) as parts:
@@ -283,7 +332,7 @@ def _write_arrays(
         spool.finish()
         wanted = [name for name in DERIVED if name in output.formats]
         for index, name in enumerate(wanted):
-            on_progress(Progress(f"writing .{name}", index, len(wanted), "files"))
+            on_progress(Progress(f"writing .{name}", index, len(wanted), "formats"))
             _derive(parts, name, spool, problems)
     if "npy" not in output.formats:
         parts.drop("npy")
@@ -342,7 +391,8 @@ def _obsolete(output: OutputSettings, base: str) -> list[Path]:
     """Files of an earlier run that this one replaces, the ``.json`` first: without it the rest is not complete."""
     names = sorted(output.formats, key=lambda name: name != "json")
     marker = [output.folder / (base + FAILED)] if "mat" in output.formats else []
-    return [path for path in (*(output_path(output, base, name) for name in names), *marker) if _exists(path)]
+    paths = (*_stale_json(output, base), *(output_path(output, base, name) for name in names), *marker)
+    return [path for path in paths if _exists(path)]
 
 
 def _commit(moves: list[tuple[Path, Path]], obsolete: list[Path]) -> None:

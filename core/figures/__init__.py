@@ -1,1 +1,1 @@
-"""Arrays in, figures out: plotly for the screen, matplotlib for paper."""
+"""Arrays in, figure out: plotly as plain dictionaries for the screen."""

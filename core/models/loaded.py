@@ -15,6 +15,7 @@ class LoadedModel:
         model: The transformers model (any of its classes, whose parts the encoders know by name).
         preprocessor: Content of preprocessor_config.json; empty where there is none.
         sha256: Hash of the weight files' bytes.
+        config_sha256: Hash of the files that say how weights and samples are used.
         architecture: First entry of the config's ``architectures``, or the model type.
         fine_tuned: Whether the checkpoint was tuned on labels (ASR and the like) after pre-training.
         warnings: Sentences a user should see beside the results.
@@ -28,6 +29,7 @@ class LoadedModel:
     architecture: str
     fine_tuned: bool
     warnings: tuple[str, ...] = field(default=())
+    config_sha256: str = ""
 
     @property
     def model_type(self) -> str:

@@ -320,6 +320,13 @@ def test_a_summary_of_someone_else_is_kept(tmp_path, output):
     assert run(tmp_path / "in", replace(output, force=True)).n_done == 1
 
 
+@pytest.mark.parametrize("wrong", [{"formats": ("npy", "hdf5")}, {"folder": Path(__file__)}])
+def test_what_no_recording_could_get_past_ends_the_run(tmp_path, output, wrong):
+    make_files(tmp_path / "in", "a.wav", "b.wav")
+    with pytest.raises((InputError, OutputError), match=r"hdf5|is a file"):
+        run(tmp_path / "in", replace(output, **wrong))
+
+
 def test_a_failed_mat_counts_as_done(tmp_path, output, monkeypatch):
     monkeypatch.setattr("core.embed.mat5.MAX_ELEMENT_BYTES", 0)
     make_files(tmp_path / "in", "a.wav")
@@ -408,6 +415,3 @@ def test_two_processes_share_a_corpus(tmp_path):
     one, two = (json.loads((tmp_path / name / "summary.json").read_bytes()) for name in ("one", "two"))
     assert [path.replace("/one/", "/two/") for path in one["files"]] == two["files"]
     assert one["failures"] == two["failures"]
-
-    again = launch(tmp_path, "two", launcher)
-    assert again.stdout.split("\n")[-2] == "0 5 1", again.stderr

@@ -342,6 +342,18 @@ def test_too_little_disk_is_said_before_the_run(tmp_path, monkeypatch):
         check_target(OutputSettings(tmp_path, formats=("npz",)), "x", 4_000_000)
 
 
+def test_too_little_disk_ends_it_before_the_first_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(1000))
+
+    def blocks():
+        raise AssertionError("the model was run")
+        yield
+
+    with pytest.raises(OutputError, match="are free"):
+        write_embeddings(blocks(), make_info(1000, 10), OutputSettings(tmp_path / "new"), "x")
+    assert listing(tmp_path) == {}
+
+
 @pytest.mark.parametrize("formats", [("npy",), ("mat",), ("npz",), ("parquet",), ALL])
 @pytest.mark.parametrize("layers", [(3,), tuple(range(13))])
 def test_the_announced_need_covers_what_is_written(tmp_path, formats, layers):
@@ -477,6 +489,16 @@ def test_a_kill_leaves_nothing_that_looks_complete(tmp_path, how):
     assert [path for path in left if not path.name.startswith(".")] == []
     if how == signal.SIGINT:
         assert left == []
+    # What a kill left hidden goes with the next run; a part of a process that lives, or of another machine, stays.
+    others = [
+        tmp_path / left_name
+        for left_name in (f".strata-{writers._process_mark()}-x.npy.part", ".strata-y-1-z.npy.part")
+    ]
+    for path in others:
+        path.write_text("other")
+    info = make_info(3, 2)
+    write_embeddings([make_values(info)], info, OutputSettings(tmp_path), "x")
+    assert set(tmp_path.iterdir()) == {*others, *(tmp_path / f"x.{suffix}" for suffix in ("npy", "mat", "json"))}
 
 
 MEMORY = """

@@ -8,7 +8,13 @@ _CONV_FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 
 
 def build_encoder(loaded: LoadedModel) -> Encoder:
-    """Wrap a loaded model in the encoder contract."""
+    """Wrap a loaded model in the encoder contract.
+
+    Raises:
+        CheckpointError: there is no encoder for this type or shape of model.
+    """
+    if loaded.model_type != "encodec" and loaded.model.config.num_hidden_layers < 1:
+        raise CheckpointError(f"{loaded.name}: the config says no transformer block at all. Use a model with some.")
     if loaded.model_type in _CONV_FAMILIES:
         from core.embed.encoders.wav2vec2 import Wav2Vec2Encoder
 

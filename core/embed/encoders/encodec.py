@@ -1,11 +1,13 @@
 """EnCodec 24 kHz: the codec's encoder before quantisation, 75 frames a second.
 
 All its convolutions are causal, so a block with the receptive field's samples before it gives the whole file's
-values. Its LSTM runs once from the first frame to the last with its state carried from block to block. Only the last
-convolution is left to the windows. There is one state, layer 0: the encoder's output (the network has no transformer
-blocks).
+values, and its LSTM runs once from the first frame to the last with its state carried from block to block. Everything
+is done in the stream, and windows have nothing left to compute: their size and context change no value. There is one
+state, layer 0: the encoder's output (the network has no transformer blocks).
 """
 
+from math import prod
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,11 +61,19 @@ class Head(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Turn (frames, channels) into (1, frames, dim)."""
+        """Turn (frames, channels) into (frames, dim)."""
         hidden = features.transpose(0, 1)[None]
         for layer in self.layers:
             hidden = layer(hidden)
-        return hidden.transpose(1, 2).float()
+        return hidden[0].transpose(0, 1).float()
+
+
+class OneState(nn.Module):
+    """The states of finished features: themselves, as layer 0."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Turn (frames, dim) into (1, frames, dim)."""
+        return features[None]
 
 
 class EncodecStreamEncoder(Encoder):
@@ -71,33 +81,40 @@ class EncodecStreamEncoder(Encoder):
 
     # Each of its convolutions computes its padding from the length, which a trace would freeze.
     traceable = False
+    time_axis = MappingProxyType({"local": 1, "recurrent": 0, "head": 0, "states": 0})
 
     def __init__(self, loaded: LoadedModel) -> None:
         config = loaded.model.config
-        if not config.use_causal_conv or config.audio_channels != 1 or config.norm_type != "weight_norm":
+        streams = config.use_causal_conv and config.norm_type == "weight_norm" and not config.normalize
+        if not streams or config.audio_channels != 1:
             raise CheckpointError(
-                f"{loaded.name}: only EnCodec's mono causal model (24 kHz) can be embedded as a stream; this one has "
-                f"{config.audio_channels} channels and {config.norm_type}. Use facebook/encodec_24khz."
+                f"{loaded.name}: only EnCodec's mono causal model without loudness normalisation (24 kHz) can be "
+                f"embedded as a stream; got {config.audio_channels} channels, use_causal_conv "
+                f"{config.use_causal_conv}, norm_type {config.norm_type} and normalize {config.normalize}. "
+                "Use facebook/encodec_24khz."
             )
         layers = list(loaded.model.encoder.layers)
         at = next(index for index, layer in enumerate(layers) if isinstance(getattr(layer, "lstm", None), nn.LSTM))
         self.lstm = layers[at].lstm
-        self.parts = {
+        self.parts: dict[str, nn.Module] = {
             "local": LocalNetwork(layers[:at]),
             "recurrent": Recurrent(self.lstm),
-            "states": Head(layers[at + 1 :]),
+            "head": Head(layers[at + 1 :]),
+            "states": OneState(),
         }
-        hop = int(np.prod(config.upsampling_ratios))
-        field = _receptive_field(layers[:at])
-        self.warm_up = -(-field // hop)  # frames of context that a block needs, rounded up
-        self.head_frames = config.last_kernel_size - 1
+        hop = prod(config.upsampling_ratios)
+        # Frames before a block that its convolutions and its head see, rounded up.
+        self.warm_up = -(-_receptive_field(layers[:at]) // hop)
+        self.head_reach = _receptive_field(layers[at + 1 :]) - 1
+        # The recording's first frames are padded by their mirror image, so the first block has to hold all of that.
+        self.least_block = max(self.warm_up, self.head_reach) + 1
         self.spec = EncoderSpec(
             name=loaded.name,
             modality="audio",
             clock=FrameClock(hop=hop, field=hop, sampling_rate=config.sampling_rate, need=1),
             n_layers=0,
             dim=config.hidden_size,
-            context_seconds=self.head_frames * hop / config.sampling_rate,
+            context_seconds=0.0,
         )
 
     def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
@@ -107,30 +124,35 @@ class EncodecStreamEncoder(Encoder):
     def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
         """See :class:`Encoder`."""
         generator = torch.Generator().manual_seed(0)
-        rate, hop = self.spec.clock.sampling_rate, self.spec.clock.hop
+        clock = self.spec.clock
         if network == "local":
-            return (torch.randn(1, round(seconds * rate), generator=generator),)
-        features = torch.randn(max(8, round(seconds * rate / hop)), self.lstm.input_size, generator=generator)
+            return (torch.randn(1, max(1, round(seconds * clock.sampling_rate)), generator=generator),)
+        width = self.spec.dim if network == "states" else self.lstm.input_size
+        features = torch.randn(max(1, clock.frames_in(seconds)), width, generator=generator)
         return (features, torch.zeros(self._state_shape())) if network == "recurrent" else (features,)
 
     def _state_shape(self) -> tuple[int, int, int]:
         return 2, self.lstm.num_layers, self.lstm.hidden_size
 
     def open(self, signal: "Signal", runners: Runners) -> FeatureStream:
-        """Stream the LSTM's output; its state is carried across blocks."""
+        """Stream the encoder's output; the LSTM's state, and the frames that the head looks back on, are carried."""
         hop, n_state = self.spec.clock.hop, 2 * self.lstm.num_layers
-        carried = [np.zeros(self._state_shape(), np.float32)]
+        state = np.zeros(self._state_shape(), np.float32)
+        before = np.zeros((0, self.lstm.hidden_size), np.float32)
 
         def compute(start: int, stop: int) -> np.ndarray:
+            nonlocal state, before
             first = max(0, start - self.warm_up)
             samples = signal.read(first * hop, min(stop * hop, signal.n_samples))
-            features = runners["local"](samples[None])[start - first :]
-            output = runners["recurrent"](np.ascontiguousarray(features), carried[0])
-            carried[0] = np.ascontiguousarray(output[-n_state:].reshape(self._state_shape()))
-            return output[:-n_state]
+            features = np.ascontiguousarray(runners["local"](samples[None])[start - first :])
+            output = runners["recurrent"](features, state)
+            state = np.ascontiguousarray(output[-n_state:].reshape(self._state_shape()))
+            seen = np.concatenate([before, output[:-n_state]])
+            n_before, before = len(before), seen[len(seen) - min(len(seen), self.head_reach) :]
+            return runners["head"](seen)[n_before:]
 
         n_frames = self.spec.clock.n_frames(signal.n_samples)
-        return BlockBuffer(compute, n_frames, self.spec.clock.frames_in(BLOCK_SECONDS))
+        return BlockBuffer(compute, n_frames, max(self.least_block, self.spec.clock.frames_in(BLOCK_SECONDS)))
 
 
 def _receptive_field(layers: list[nn.Module]) -> int:

@@ -62,9 +62,8 @@ class W2vBertEncoder(Encoder):
     def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
         """See :class:`Encoder`."""
         model = self.loaded.model
-        return {
-            "states": states_module(Projected(model.feature_projection, model.encoder), model.encoder.layers, layers)
-        }
+        tail = Projected(model.feature_projection, model.encoder)
+        return {"states": states_module(tail, model.encoder.layers, layers, self.spec.n_layers)}
 
     def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
         """See :class:`Encoder`."""

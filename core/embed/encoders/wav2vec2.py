@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from core.clock import FrameClock
 from core.embed.encoder import BlockBuffer, Encoder, EncoderSpec, FeatureStream, Runners, states_module
-from core.errors import CheckpointError
 from core.models.loaded import LoadedModel
 
 if TYPE_CHECKING:
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 SAMPLING_RATE = 16_000
 # Blocks of 2.5 s keep the first convolution's output (512 x 8,000 floats) near the cache: 1.5 times as fast as 20 s.
 BLOCK_SECONDS = 2.5
-CONTEXT_SECONDS = 2.0
+# Least context on each side; more where the positional convolution reaches further.
+CONTEXT_SECONDS = 1.5
 NORMALISATION_EPSILON = 1e-7  # Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
 MOMENT_BLOCK = 1 << 18
 
@@ -43,6 +43,7 @@ class LocalNetwork(nn.Module):
         self.layers = layers
         self.grouped = isinstance(getattr(layers[0], "layer_norm", None), nn.GroupNorm)
         self.stride = self.first.conv.stride[0]
+        self.n_features = layers[-1].conv.out_channels
 
     @property
     def first(self) -> Any:
@@ -80,38 +81,35 @@ class Wav2Vec2Encoder(Encoder):
 
     def __init__(self, loaded: LoadedModel) -> None:
         config = loaded.model.config
-        rate = int(loaded.preprocessor.get("sampling_rate", SAMPLING_RATE))
+        rate = loaded.preprocessor.get("sampling_rate", SAMPLING_RATE)
+        clock = FrameClock.from_convolutions(config.conv_kernel, config.conv_stride, rate)
         self.loaded = loaded
-        self.normalise = bool(loaded.preprocessor.get("do_normalize", True))
+        self.normalise = loaded.preprocessor.get("do_normalize", True)
         self.spec = EncoderSpec(
             name=loaded.name,
             modality="audio",
-            clock=FrameClock.from_convolutions(config.conv_kernel, config.conv_stride, rate),
+            clock=clock,
             n_layers=config.num_hidden_layers,
             dim=config.hidden_size,
-            context_seconds=CONTEXT_SECONDS,
+            context_seconds=max(CONTEXT_SECONDS, _positional_reach(config) * clock.stride_seconds),
         )
-        if len(loaded.model.encoder.layers) != self.spec.n_layers:
-            raise CheckpointError(f"{loaded.name}: config says {self.spec.n_layers} layers, the model has others.")
         self.local = LocalNetwork(loaded.model.feature_extractor.conv_layers).eval()
 
     def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
         """See :class:`Encoder`."""
         model = self.loaded.model
         tail = Projected(model.feature_projection, model.encoder)
-        return {"local": self.local, "states": states_module(tail, model.encoder.layers, layers)}
+        return {"local": self.local, "states": states_module(tail, model.encoder.layers, layers, self.spec.n_layers)}
 
     def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
         """See :class:`Encoder`."""
-        clock = self.spec.clock
-        generator = torch.Generator().manual_seed(0)
-        samples = torch.randn(1, max(clock.min_samples, round(seconds * clock.sampling_rate)), generator=generator)
-        first = self.local.first.conv
-        bias = first.bias if first.bias is not None else torch.zeros(first.out_channels)
-        if network == "local":
-            return samples, first.weight.detach(), bias.detach()
-        with torch.inference_mode():
-            return (self.local(samples, first.weight, bias).clone(),)
+        clock, generator = self.spec.clock, torch.Generator().manual_seed(0)
+        n_samples = max(clock.min_samples, round(seconds * clock.sampling_rate))
+        if network == "states":
+            return (torch.randn(clock.n_frames(n_samples), self.local.n_features, generator=generator),)
+        conv = self.local.first.conv
+        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().cpu()
+        return torch.randn(1, n_samples, generator=generator), conv.weight.detach().cpu(), bias
 
     def open(self, signal: "Signal", runners: Runners) -> FeatureStream:
         """Measure the whole recording, then stream its features."""
@@ -144,6 +142,13 @@ class Wav2Vec2Encoder(Encoder):
             shift = norm.bias.detach().double().cpu().numpy() - scale * (flat @ mean)
             kernel, bias = kernel * scale[:, None, None], shift
         return kernel.astype(np.float32), bias.astype(np.float32)
+
+
+def _positional_reach(config: Any) -> int:
+    """Frames on each side that the positional convolutions see: one wide one, in data2vec several narrow ones."""
+    if config.model_type == "data2vec-audio":
+        return config.num_conv_pos_embeddings * (config.conv_pos_kernel_size // 2)
+    return config.num_conv_pos_embeddings // 2
 
 
 def patch_moments(read: ReadSamples, n_samples: int, size: int, stride: int) -> tuple[np.ndarray, np.ndarray]:

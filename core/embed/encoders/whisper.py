@@ -54,7 +54,8 @@ class WhisperWindowEncoder(Encoder):
 
     def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
         """See :class:`Encoder`."""
-        return {"states": states_module(self.loaded.model, self.loaded.model.layers, layers)}
+        model = self.loaded.model
+        return {"states": states_module(model, model.layers, layers, self.spec.n_layers)}
 
     def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
         """See :class:`Encoder`."""

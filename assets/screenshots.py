@@ -1,0 +1,82 @@
+"""Take README's picture of the app: ``python assets/screenshots.py [RECORDING] [FOLDER]``.
+
+It starts ``python app.py``, embeds the recording (or an example) with all layers of the bundled encoder in Debian's
+Chromium, and writes ``embed.png`` and ``embed_dark.png``. It needs requirements-dev.txt.
+"""
+
+import io
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+PORT = 7_899
+SIZE = {"width": 1_280, "height": 1_000}
+FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+def wait_for_server(address: str, seconds: float = 120.0) -> None:
+    """Return once the server answers."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit(f"{address} did not answer.")
+
+
+def embed(page: Any, recording: Path) -> None:
+    """Embed all layers of a recording and wait for the plots."""
+    page.wait_for_selector("#embed-start")
+    page.wait_for_function("document.querySelector('#embed-model input')?.value")
+    page.get_by_label("Layers").click()
+    page.get_by_role("option", name="All", exact=True).click()
+    page.locator("#embed-source input[type=file]").set_input_files(recording)
+    page.wait_for_selector("#embed-source .filename")
+    page.locator("#embed-start").click()
+    page.wait_for_selector("#embed-path .js-plotly-plot[data-strata]", timeout=300_000)
+    page.evaluate("document.querySelector('#embed-player audio').currentTime = 3.35")
+    page.wait_for_timeout(2_000)
+
+
+def save_small(picture: bytes, path: Path) -> None:
+    """Write a PNG with a palette of 256 colours: a third of the size, and hardly a difference that one would see."""
+    shown = Image.open(io.BytesIO(picture)).convert("RGB")
+    shown.convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(path, optimize=True)
+
+
+def main(recording: Path, folder: Path) -> None:
+    """Write both pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)], cwd=ROOT)
+    try:
+        wait_for_server(f"http://127.0.0.1:{PORT}")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            for theme, name in (("light", "embed.png"), ("dark", "embed_dark.png")):
+                page = browser.new_page(viewport=SIZE)
+                page.goto(f"http://127.0.0.1:{PORT}/?__theme={theme}")
+                embed(page, recording)
+                page.mouse.move(5, 5)
+                save_small(page.screenshot(full_page=True), folder / name)
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    arguments = [Path(argument) for argument in sys.argv[1:]]
+    main(
+        arguments[0] if arguments else ROOT / "assets" / "examples" / "one_sentence.flac",
+        arguments[1] if len(arguments) > 1 else ROOT / "assets" / "readme",
+    )

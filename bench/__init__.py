@@ -1,0 +1,1 @@
+"""Side-by-side measurements that print ratios; each file runs alone: ``python -m bench.embed``."""

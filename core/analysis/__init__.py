@@ -1,0 +1,1 @@
+"""What can be computed from recordings and embeddings: arrays in, small arrays out."""

@@ -1,0 +1,46 @@
+"""Put the tabs together. ``build_app()`` is pure: it starts nothing, loads no model and asks no other machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from core.ui import embed_tab
+from core.ui.embed_actions import Actions, Tasks
+from core.ui.sessions import Sessions
+from core.ui.settings import UiSettings
+
+HEADER = '<header class="strata-header"><h1>Strata</h1><p>Speech and brain models, layer by layer</p></header>'
+
+
+def build_app(settings: UiSettings | None = None, tasks: Tasks | None = None) -> gr.Blocks:
+    """Build the app.
+
+    Args:
+        settings: Its limits; None takes them from the environment.
+        tasks: What does the work; None takes ``core.tasks``.
+    """
+    settings = settings or UiSettings.from_environment()
+    sessions = Sessions(Path(get_upload_folder()) / "results", settings.keep_minutes * 60)
+    # Gradio's own copies of uploads are swept each hour once they are a day old.
+    with gr.Blocks(title="Strata", analytics_enabled=False, delete_cache=(3_600, 86_400), fill_width=True) as app:
+        gr.HTML(HEADER)
+        with gr.Tabs(), gr.Tab("Embed", id="embed"):
+            tab = embed_tab.build(settings)
+        embed_tab.wire(app, tab, Actions(tasks or _own_tasks(), settings, sessions))
+        app.unload(_leaving(sessions))
+    return app
+
+
+def _own_tasks() -> Tasks:
+    from core import tasks
+
+    return tasks
+
+
+def _leaving(sessions: Sessions) -> Callable[[gr.Request], None]:
+    def leave(request: gr.Request) -> None:
+        sessions.leave(str(request.session_hash))
+
+    return leave

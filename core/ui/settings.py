@@ -1,0 +1,69 @@
+"""What the app allows; a laptop is trusted with more than a public Space."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from core.errors import InputError
+
+
+@dataclass(frozen=True)
+class UiSettings:
+    """Limits of the app.
+
+    Attributes:
+        max_upload_mb: Largest file accepted, in MB (10^6 bytes).
+        max_minutes: Longest recording accepted, in minutes.
+        local_folders: Whether visitors may name a model by a folder on this machine.
+        keep_minutes: How long results outlive the page that asked for them: a phone that sleeps finds them again.
+    """
+
+    max_upload_mb: float = 2_000
+    max_minutes: float = 240
+    local_folders: bool = True
+    keep_minutes: float = 10
+
+    def __post_init__(self) -> None:
+        for name in ("max_upload_mb", "max_minutes"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"Got {getattr(self, name):g} as {name}; expected a number above 0. "
+                    f"Change --{name.replace('_', '-')} or STRATA_{name.upper()}."
+                )
+
+    @property
+    def max_seconds(self) -> float:
+        """Longest recording accepted, in seconds."""
+        return self.max_minutes * 60
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """Largest file accepted, in bytes."""
+        return round(self.max_upload_mb * 1e6)
+
+    def shared(self, publicly: bool) -> "UiSettings":
+        """Return the same limits; visitors of a public link may not name folders of this machine."""
+        return replace(self, local_folders=False) if publicly else self
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "UiSettings":
+        """Take the defaults of this kind of machine, changed by STRATA_MAX_UPLOAD_MB and STRATA_MAX_MINUTES.
+
+        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB and 20 minutes, and no folder of the machine
+        may be named.
+        """
+        on_space = bool(environment.get("SPACE_ID"))
+        return cls(
+            max_upload_mb=_number(environment, "STRATA_MAX_UPLOAD_MB", 200 if on_space else cls.max_upload_mb),
+            max_minutes=_number(environment, "STRATA_MAX_MINUTES", 20 if on_space else cls.max_minutes),
+            local_folders=not on_space,
+        )
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    """Read a number from the environment; an empty variable counts as unset."""
+    text = environment.get(name, "").strip()
+    try:
+        return float(text) if text else default
+    except ValueError as error:
+        raise InputError(f"Got {name}={text!r}; expected a number above 0. Change or unset the variable.") from error

@@ -1,0 +1,114 @@
+"""What README shows is run: its commands, its Python, the names in its MATLAB, the flags in its table, its links."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import loadmat
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """Code blocks of one language; a block without one counts as a shell's."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [code for name, code in found if name == language]
+
+
+CARDS = sorted((ROOT / "checkpoints").glob("*/README.md"))
+
+
+def commands(verb: str) -> list[str]:
+    """Lines of README that call the command line with this verb."""
+    return [line for block in blocks("") for line in block.splitlines() if line.startswith(f"python -m core {verb}")]
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder like a fresh checkout, with the example clips, in which README's blocks have been run in their order."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "assets" / "examples", folder / "assets" / "examples")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def after_commands(folder) -> dict[str, str]:
+    """Standard output of each of README's commands, run as they stand."""
+    return {line: run(shlex.split(line)[1:], folder).stdout for line in [*commands("models"), *commands("embed")]}
+
+
+@pytest.fixture(scope="module")
+def after_python(folder) -> str:
+    """Standard output of README's Python example."""
+    (example,) = blocks("python")
+    return run(["-c", example], folder).stdout
+
+
+def test_there_is_something_to_run():
+    assert commands("models") and commands("embed") and blocks("python") and blocks("matlab")
+
+
+def test_the_commands_write_what_they_print(after_commands, folder):
+    for line in commands("embed"):
+        printed = [folder / path for path in after_commands[line].split("\n") if path]
+        assert printed and all(path.exists() for path in printed), (line, printed)
+
+
+def test_models_lists_the_bundled_encoder(after_commands):
+    bundled = [path.name for path in (ROOT / "checkpoints").iterdir() if (path / "config.json").exists()]
+    assert bundled and all(name in after_commands[commands("models")[0]] for name in bundled)
+
+
+def test_the_command_and_the_example_in_python_give_the_same_array(after_commands, after_python, folder):
+    by_command = np.load(folder / "outputs" / "one_sentence.npy", allow_pickle=False)
+    by_python = np.load(folder / "outputs" / "from_python.npy", allow_pickle=False)
+    np.testing.assert_array_equal(by_command, by_python)
+    assert after_python.startswith(f"{by_command.shape} [")
+
+
+def test_matlab_finds_the_variables_that_it_is_shown(after_commands, folder):
+    (example,) = blocks("matlab")
+    path = re.search(r"load\('(.+?)'\)", example)[1]
+    content = loadmat(folder / path)
+    shown = set(re.findall(r"s\.(\w+)", example))
+    listed = re.search(r"^\| `\.mat` \|(.*)\|$", README, re.MULTILINE)[1]
+    assert shown <= set(content)
+    assert {name for name in content if not name.startswith("__")} == set(re.findall(r"`(\w+)`", listed))
+
+
+def test_readme_lists_the_flags_of_embed_and_no_others():
+    section = README.split("## From the command line")[1].split("\n## ")[0]
+    first_column = " ".join(re.findall(r"^\|(.*?)\|", section, re.MULTILINE))
+    shown = set(re.findall(r"--[a-z][a-z-]*", first_column))
+    help_text = run(["-m", "core", "embed", "--help"], ROOT).stdout
+    assert shown == set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help_text, re.MULTILINE)) - {"--help"}
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
+def test_the_example_in_a_card_prints_what_it_says(card):
+    (example,) = blocks("python", card.read_text())
+    said = re.search(r"print\(.*#\s*(.+)$", example, re.MULTILINE)[1]
+    assert run(["-c", example], ROOT).stdout.strip() == said
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_links_lead_somewhere(name):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / name).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -1,0 +1,108 @@
+"""A server in a process of its own, and a real browser to look at it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ui.page import EmbedPage
+
+ROOT = Path(__file__).resolve().parents[2]
+DRAWING = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+# A microphone that beeps, and nobody to ask for it.
+MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+START_SECONDS = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def missing(reason: str) -> None:
+    """Skip on a developer's machine; under CI what is missing is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def serve(log: Path, *command: str, **environment: str) -> Iterator[str]:
+    """Start ``python *command PORT``, yield its address once it answers, and stop it."""
+    port = free_port()
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            [sys.executable, *command, str(port)], cwd=ROOT, env=os.environ | environment, stdout=out, stderr=out
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for(address, server, log)
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"The server did not answer:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def fake_app(tmp_path_factory) -> Iterator[str]:
+    """The app over the fake encoder, with small limits."""
+    limits = {"STRATA_MAX_UPLOAD_MB": "8", "STRATA_MAX_MINUTES": "1"}
+    yield from serve(tmp_path_factory.mktemp("fake_app") / "log", "-m", "tests.ui.fake_app", **limits)
+
+
+@pytest.fixture(scope="session")
+def slow_app(tmp_path_factory) -> Iterator[str]:
+    """The app over a fake encoder that takes its time."""
+    yield from serve(tmp_path_factory.mktemp("slow_app") / "log", "-m", "tests.ui.fake_app", "--slowness", "0.3")
+
+
+@pytest.fixture(scope="session")
+def real_app(tmp_path_factory) -> Iterator[str]:
+    """``python app.py``, as a visitor finds it."""
+    yield from serve(tmp_path_factory.mktemp("real_app") / "log", "app.py", "--port", HF_HUB_OFFLINE="1")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Debian's Chromium, driven by Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        missing("No chromium on the PATH: apt-get install chromium.")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*DRAWING, *MICROPHONE])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """A function that opens the app at an address, on a page of a given width and theme."""
+    opened = []
+
+    def visit(address: str, width: int = 1280, theme: str = "light") -> EmbedPage:
+        page = chromium.new_page(viewport={"width": width, "height": 1000}, accept_downloads=True)
+        opened.append(page)
+        return EmbedPage(page, f"{address}/?__theme={theme}")
+
+    yield visit
+    for page in opened:
+        page.close()

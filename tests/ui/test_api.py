@@ -1,0 +1,77 @@
+"""The page's public door for programs, and what the server does not give away."""
+
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from core.arrays import EmbedSettings, OutputSettings
+from tests.fakes import FakeTasks
+from tests.ui.conftest import ROOT
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    soundfile.write(tmp_path / "clip.v1.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 20_000), 16_000)
+    return tmp_path / "clip.v1.wav"
+
+
+@pytest.fixture(scope="module")
+def client(fake_app, tmp_path_factory):
+    from gradio_client import Client
+
+    return Client(fake_app, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+
+
+def embed(client, recording, **settings):
+    from gradio_client import handle_file
+
+    return client.predict(recording=handle_file(recording), **settings, api_name="/embed")
+
+
+def test_embed_gives_the_arrays_that_the_task_gives(client, clip, tmp_path):
+    files, facts = embed(client, clip, model="fake-encoder", layers="all", formats=["npz", "npy"])
+    assert [Path(file).name for file in files] == ["clip.v1.npy", "clip.v1.npz"]
+    settings = EmbedSettings("fake-encoder", "all")
+    expected = FakeTasks().embed(clip, settings, OutputSettings(tmp_path), lambda _: None).embeddings()
+    np.testing.assert_array_equal(np.load(files[0]), expected)
+    np.testing.assert_array_equal(np.load(files[1])["layer_2"], expected[2])
+    assert facts["num_frames"] == expected.shape[1]
+
+
+def test_only_the_formats_asked_for_are_handed_over(client, clip):
+    files, _ = embed(client, clip, model="fake-encoder", formats=["json"])
+    assert [Path(file).name for file in files] == ["clip.v1.json"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"model": "nothing"}, "There is no model 'nothing'"),
+        ({"model": "fake-encoder", "layers": "first"}, "Got layers"),
+    ],
+)
+def test_errors_reach_the_client_as_sentences(client, clip, settings, told):
+    with pytest.raises(Exception, match=told):
+        embed(client, clip, **settings)
+
+
+def test_one_endpoint_is_public_and_documented(client):
+    (name, endpoint), *others = client.view_api(return_format="dict")["named_endpoints"].items()
+    assert (name, others) == ("/embed", [])
+    assert "Embed a recording" in endpoint["description"]
+    assert [parameter["parameter_name"] for parameter in endpoint["parameters"]] == [
+        "recording", "model", "layers", "device", "engine", "precision", "formats",
+    ]  # fmt: skip
+    assert not client.view_api(return_format="dict")["unnamed_endpoints"]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", ROOT / "app.py", ROOT / "core/__init__.py", ROOT / "assets/app.css"])
+def test_no_other_file_is_served(fake_app, path):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{fake_app}/gradio_api/file={urllib.parse.quote(str(path))}", timeout=20)
+    assert caught.value.code in (403, 404)
