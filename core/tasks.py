@@ -1,6 +1,7 @@
 """One function for each thing a user can do; the command line, the app and README's examples all call these."""
 
 import importlib.metadata
+import logging
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from core.embed.engines import EngineChoice
 
 __all__ = ["CorpusSummary", "ModelEntry", "embed", "embed_many", "list_models"]
+
+log = logging.getLogger(__name__)
 
 # Packages whose version can change a number.
 _VERSIONED = ("torch", "transformers", "numpy", "openvino", "soundfile", "av", "soxr")
@@ -119,6 +122,7 @@ def embed_many(
     def embed_item(item: CorpusItem) -> EmbedResult:
         target = item.output(output)
         check_target(target, target.base or item.base)
+        log.info("Embedding %s", item.source)
         return _embed_one(ready, item.source, item.settings(settings), target, on_progress)
 
     def done(item: CorpusItem) -> bool:
@@ -144,11 +148,13 @@ def _ready_cached(
     from core.embed.encoders import build_encoder
     from core.embed.engines import EngineRequest, build_runners
 
+    log.info("Loading %s", found.name)
     chosen_device = pick_device(device)
     loaded = load_model(found.folder, found.name, from_user=found.from_user)
     encoder = build_encoder(loaded)
     numbers = resolve_layers(layers, encoder.spec)
     runners, choice = build_runners(encoder, numbers, EngineRequest(engine, precision, chosen_device))
+    log.info("%s on %s, %s (%s)", choice.engine, chosen_device.device, choice.precision, choice.precision_reason)
     return ReadyEncoder(found, loaded, encoder, numbers, runners, chosen_device, choice)
 
 

@@ -17,7 +17,7 @@ DEFAULT_BUNDLED = "wav2vec2-small-whisper"
 DEFAULT_ONLINE = "facebook/wav2vec2-large-xlsr-53"
 # Offered by name; any other id of a supported family works as well.
 HUB_MODELS = {
-    DEFAULT_ONLINE: "wav2vec 2.0 large, 53 languages; the extraction document's default",
+    DEFAULT_ONLINE: "wav2vec 2.0 large, 53 languages; the usual choice online",
     "facebook/wav2vec2-base": "wav2vec 2.0 base, English audiobooks",
     "facebook/wav2vec2-xls-r-300m": "XLS-R, 128 languages",
     "facebook/hubert-base-ls960": "HuBERT base, English audiobooks",

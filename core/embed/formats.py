@@ -43,6 +43,7 @@ def complete_metadata(info: EmbeddingInfo, files: Mapping[str, Path], problems: 
         "layers": list(info.layers),
         "sample_rate": info.clock.sampling_rate,
         "frame_stride": info.clock.stride_seconds,
+        "time_axis_frames": frames.tolist(),
         "time_axis_seconds": info.clock.onset(frames).tolist(),
         "time_centre_seconds": info.clock.centre(frames).tolist(),
         "problems": dict(problems),
