@@ -32,6 +32,7 @@ from core.embed.formats import complete_metadata
 from core.embed.pipeline import Stopwatch, WindowPlan, plan, resolve_layers, stream_states
 from core.embed.team import Team
 from core.embed.writers import check_target, write_embeddings
+from core.errors import CheckpointError
 from core.models.loaded import LoadedModel
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ class ReadyEncoder:
     def model_hash(self) -> str:
         """Hash of weights and config: a changed preprocessing gives other values from the same weights."""
         return self.loaded.sha256 + self.loaded.config_sha256
+
+    def fingerprint(self, settings: EmbedSettings, output: OutputSettings) -> str:
+        """Hash what decides the values, with what ``auto`` came to here: another machine may choose otherwise."""
+        chosen = replace(
+            settings, device=self.device.device, engine=self.choice.engine, precision=self.choice.precision
+        )
+        return settings_fingerprint(chosen, output.formats, self.model_hash)
 
 
 def embed(
@@ -106,7 +114,7 @@ def embed_many(
     ready = _ready(find_model(settings.model), settings)
 
     def fingerprint(item: CorpusItem) -> str:
-        return settings_fingerprint(item.settings(settings), output.formats, ready.model_hash)
+        return ready.fingerprint(item.settings(settings), output)
 
     def embed_item(item: CorpusItem) -> EmbedResult:
         target = item.output(output)
@@ -121,7 +129,10 @@ def embed_many(
 
 def _ready(found: Found, settings: EmbedSettings) -> ReadyEncoder:
     """Load, wrap and compile a model; the last ones stay in memory for the next call."""
-    files = [path for path in sorted(found.folder.iterdir()) if path.is_file()]
+    try:
+        files = [path for path in sorted(found.folder.iterdir()) if path.is_file()]
+    except OSError as error:
+        raise CheckpointError(f"Model folder {found.folder} cannot be read: {error.strerror}.") from error
     stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
     return _ready_cached(found, stamp, settings.layers, settings.device, settings.engine, settings.precision)
 
@@ -149,7 +160,7 @@ def _embed_one(
     with open_signal(source, clock.sampling_rate, settings.channel, settings.max_seconds, on_progress) as signal:
         windows = plan(ready.encoder.spec, signal.n_samples, settings, str(source))
         metadata = _metadata(ready, source, signal, settings, windows)
-        metadata["settings_fingerprint"] = settings_fingerprint(settings, output.formats, ready.model_hash)
+        metadata["settings_fingerprint"] = ready.fingerprint(settings, output)
         info = EmbeddingInfo(clock, ready.layers, windows.n_frames, ready.encoder.spec.dim, metadata)
         metadata["warnings"] += check_target(output, output.base or source.stem, info)
         states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
@@ -207,10 +218,17 @@ def _metadata(
             "onset": "(start + hop * frame) / sampling_rate",
             "centre": "(start + hop * frame + field / 2) / sampling_rate",
         },
-        "warnings": [*ready.loaded.warnings, *ready.choice.warnings],
+        "warnings": [*ready.loaded.warnings, *ready.choice.warnings, *_silence(signal)],
         "versions": _versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _silence(signal: Signal) -> list[str]:
+    """A warning for digital silence, which two channels in opposite phase give as well."""
+    if signal.peak > 0:
+        return []
+    return ["Every sample is zero after mixing down; if the file is not silent, take one channel with --channel."]
 
 
 def _versions() -> dict[str, str]:

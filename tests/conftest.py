@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Tiny networks: threads would wait for each other longer than they work, and on a busy machine much longer.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("STRATA_TEST_DATA", ROOT.parent / "shared" / "data"))
 

@@ -235,3 +235,26 @@ def test_a_link_to_nowhere_in_a_model_folder_is_no_matter(tmp_path):
     (tmp_path / "model" / "optimizer.pt").symlink_to(tmp_path / "gone")
     path = write(tmp_path / "a.wav", noise(1))
     tasks.embed(path, EmbedSettings(model=str(tmp_path / "model")), OutputSettings(tmp_path / "out"))
+
+
+def test_channels_that_cancel_out_are_named(model, tmp_path):
+    left = noise(1)
+    path = write(tmp_path / "opposite.wav", np.stack([left, -left], axis=1), subtype="FLOAT")
+    assert (
+        "--channel"
+        in tasks.embed(path, EmbedSettings(model=model), OutputSettings(tmp_path)).info.metadata["warnings"][0]
+    )
+    one = tasks.embed(path, EmbedSettings(model=model, channel=1), OutputSettings(tmp_path / "one"))
+    assert one.info.metadata["warnings"] == []
+
+
+def test_what_auto_came_to_is_part_of_what_makes_a_result_done(model, tmp_path):
+    path = write(tmp_path / "a.wav", noise(1))
+    output = OutputSettings(tmp_path / "out", formats=("npy", "json"), force=True)
+    marks = {
+        tasks.embed(path, EmbedSettings(model=model, engine=engine, precision=precision), output).info.metadata[
+            "settings_fingerprint"
+        ]
+        for engine, precision in (("auto", "auto"), ("torch", "fp32"), ("torch", "fp32"))
+    }
+    assert len(marks) == 2

@@ -24,6 +24,8 @@ _PASS_SAMPLES = 1 << 20
 _HASH_BYTES = 1 << 20
 # FFmpeg states the length of whole packets: up to this much more than what it decodes.
 _STATED_SLACK_SECONDS = 0.5
+# Below this nothing is sound, and a header that says so would swell a small file to hours.
+_LOWEST_RATE = 1_000
 
 
 class Moments:
@@ -184,10 +186,19 @@ def open_signal(
     path = Path(path)
     with open_source(path) as source:
         info = source.info
+        _require_rate(info)
         _require_short(info, max_seconds)
         blocks = _watched(mono_blocks(source, channel), info, max_seconds, on_progress)
         spool, moments = _spool(resample_blocks(blocks, info.sampling_rate, sampling_rate), str(path))
     return Signal(spool, moments, sampling_rate, _hash_file(path), info)
+
+
+def _require_rate(info: AudioInfo) -> None:
+    if info.sampling_rate < _LOWEST_RATE:
+        raise DataError(
+            f"{info.path} states a sampling rate of {info.sampling_rate} Hz; expected at least {_LOWEST_RATE} Hz. "
+            "Its header is wrong, or it holds no sound; write it again with its true rate."
+        )
 
 
 def _require_short(info: AudioInfo, max_seconds: float | None) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.audio.ogg import checksum
 from core.audio.reader import probe, read_blocks
+from core.audio.signal import open_signal
 from core.errors import DataError, InputError
 from tests.audio.making import encode, noise, wav_bytes
 
@@ -249,3 +250,10 @@ def test_ogg_checksum_equals_the_bitwise_definition():
     for length in (0, 1, 2, 27, 300):
         data = np.random.default_rng(length).bytes(length)
         assert checksum(data) == bitwise(data)
+
+
+def test_a_rate_that_is_no_sounds_is_refused_before_it_swells(tmp_path):
+    path = tmp_path / "slow.wav"
+    soundfile.write(path, np.zeros(4000, np.float32), 1)
+    with pytest.raises(DataError, match=r"slow.wav states a sampling rate of 1 Hz; expected at least 1000 Hz"):
+        open_signal(path, 16_000)
