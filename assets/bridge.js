@@ -10,7 +10,8 @@ function plots() {
   const found = [];
   for (const name of ["timeline", "path"]) {
     const graph = document.querySelector(`#embed-${name} .js-plotly-plot`);
-    if (graph && graph._fullLayout && graph.on) found.push({ name, graph });
+    // A plot that is still being drawn, or lies on a hidden page, is looked at again later.
+    if (graph && graph.on && graph.calcdata && graph._fullData && graph.clientWidth) found.push({ name, graph });
   }
   return found;
 }

@@ -68,7 +68,7 @@ def _layout_2d(layer: PathView) -> dict[str, Any]:
         title=_title(layer),
         hovermode="closest",
         dragmode="pan",
-        xaxis=axis(title={"text": x}, constrain="domain"),
+        xaxis=axis(title={"text": x, "standoff": 6}, constrain="domain"),
         # Distances mean something here, so one unit is as long on both axes.
         yaxis=axis(title={"text": y}, scaleanchor="x", constrain="domain"),
     )

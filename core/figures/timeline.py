@@ -106,7 +106,7 @@ def _layout(signal: SignalView, layer: ImageView) -> dict[str, Any]:
         margin={"l": 58, "r": 12, "t": 30, "b": 52},
         hovermode="x",
         dragmode="zoom",
-        xaxis=axis(title={"text": "time (s)"}, anchor="y4", showgrid=False, **span, **spikes),
+        xaxis=axis(title={"text": "time (s)", "standoff": 6}, anchor="y4", showgrid=False, **span, **spikes),
         yaxis=axis(domain=BANDS["ribbon"], **quiet),
         yaxis2=axis(domain=BANDS["waveform"], title={"text": "amplitude"}, nticks=4, fixedrange=True),
         yaxis3=axis(

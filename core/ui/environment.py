@@ -4,9 +4,10 @@ import atexit
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import threading
+from functools import partial
+from types import FrameType
 
 from core.device import sanitise_threads
 
@@ -26,5 +27,12 @@ def prepare() -> None:
         os.environ["GRADIO_TEMP_DIR"] = folder
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            # So that stopping the server by a signal cleans up as Ctrl-C does.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            signal.signal(signal.SIGTERM, partial(_remove_and_die, folder, os.getpid()))
+
+
+def _remove_and_die(folder: str, owner: int, number: int, _: FrameType | None) -> None:
+    """Clean up, then die of the signal as if it had not been caught: at once, whatever a model is computing."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
