@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import core
-from core.arrays import EmbeddingInfo, EmbedResult, EmbedSettings, OnProgress, OutputSettings, ignore_progress
+from core.arrays import EmbeddingInfo, EmbedResult, EmbedSettings, OnProgress, OutputSettings, Progress, ignore_progress
 from core.audio.reader import probe
 from core.audio.signal import Signal, open_signal
 from core.checkpoints.find import Found, ModelEntry, find_model, list_models
@@ -94,7 +94,7 @@ def embed(
     # Cheap refusals come before the model is loaded.
     check_target(output, base)
     probe(source)
-    ready = _ready(find_model(settings.model), settings)
+    ready = _ready(find_model(settings.model), settings, on_progress)
     return _embed_one(ready, source, settings, replace(output, base=base), on_progress)
 
 
@@ -114,7 +114,7 @@ def embed_many(
     items = list_inputs([Path(path) for path in inputs])
     check_corpus(output)
     Team()  # before the model: it gives each process of a launch a device of its own
-    ready = _ready(find_model(settings.model), settings)
+    ready = _ready(find_model(settings.model), settings, on_progress)
 
     def fingerprint(item: CorpusItem) -> str:
         return ready.fingerprint(item.settings(settings), output)
@@ -131,14 +131,17 @@ def embed_many(
     return run_corpus(items, embed_item, output, done, on_progress)
 
 
-def _ready(found: Found, settings: EmbedSettings) -> ReadyEncoder:
+def _ready(found: Found, settings: EmbedSettings, on_progress: OnProgress) -> ReadyEncoder:
     """Load, wrap and compile a model; the last ones stay in memory for the next call."""
     try:
         files = [path for path in sorted(found.folder.iterdir()) if path.is_file()]
     except OSError as error:
         raise CheckpointError(f"Model folder {found.folder} cannot be read: {error.strerror}.") from error
     stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-    return _ready_cached(found, stamp, settings.layers, settings.device, settings.engine, settings.precision)
+    on_progress(Progress("load the model", 0, 1, "model"))
+    ready = _ready_cached(found, stamp, settings.layers, settings.device, settings.engine, settings.precision)
+    on_progress(Progress("load the model", 1, 1, "model"))
+    return ready
 
 
 @lru_cache(maxsize=_KEPT_MODELS)
@@ -148,7 +151,6 @@ def _ready_cached(
     from core.embed.encoders import build_encoder
     from core.embed.engines import EngineRequest, build_runners
 
-    log.info("Loading %s", found.name)
     chosen_device = pick_device(device)
     loaded = load_model(found.folder, found.name, from_user=found.from_user)
     encoder = build_encoder(loaded)
