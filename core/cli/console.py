@@ -166,7 +166,9 @@ class Lines:
         self.first = self.percent = 0.0
 
     def __call__(self, report: "Progress") -> None:
-        """Write a line where enough has happened since the last."""
+        """Write a line where enough has happened since the last; a stage of one step has nothing to count."""
+        if report.total == 1:
+            return
         now = monotonic()
         percent = 100 * report.done / report.total if report.total else 100.0
         if report.stage != self.stage or percent < self.percent:
