@@ -108,16 +108,12 @@ def minutes(folder: Path) -> list[Path]:
 
 def document_loop(model, samples: np.ndarray, extractor) -> np.ndarray:
     """Run the document's loop: chunks encoded alone and concatenated, (n_layers, frames, dim); no short tails."""
-    import torch
-
     chunk, parts = CHUNK_SECONDS * RATE, []
     for start in range(0, len(samples), chunk):
         piece = samples[start : start + chunk]
         if len(piece) < 400:
             break
-        inputs = extractor(piece, sampling_rate=RATE, return_tensors="pt").input_values
-        with torch.inference_mode():
-            parts.append(all_states(model, inputs))
+        parts.append(document_whole(model, piece, extractor))
     return np.concatenate(parts, axis=1)
 
 
@@ -287,8 +283,6 @@ def misplaced(loop: np.ndarray, n_frames: int) -> np.ndarray:
 def closeness(folder: Path, checkpoint: Path) -> Iterator[Row]:
     """Compare Strata's windows and the document's chunks with the whole file, on three minutes of three readers."""
     import soundfile
-
-    from core.arrays import EmbedSettings  # noqa: F401 - fails early where core is not importable
 
     model, extractor = stock(checkpoint)
     ours, loops, seams, medians = [], [], [], []

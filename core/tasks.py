@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from core.embed.corpus import (
 )
 from core.embed.encoder import Encoder, Runner
 from core.embed.formats import complete_metadata
-from core.embed.pipeline import Stopwatch, WindowPlan, plan, resolve_layers, stream_states
+from core.embed.pipeline import WindowPlan, plan, resolve_layers, stream_states
 from core.embed.team import Team
 from core.embed.writers import check_target, write_embeddings
 from core.errors import CheckpointError
@@ -163,7 +164,7 @@ def _ready_cached(
 def _embed_one(
     ready: ReadyEncoder, source: Path, settings: EmbedSettings, output: OutputSettings, on_progress: OnProgress
 ) -> EmbedResult:
-    watch = Stopwatch()
+    began = monotonic()
     clock = ready.encoder.spec.clock
     with open_signal(source, clock.sampling_rate, settings.channel, settings.max_seconds, on_progress) as signal:
         windows = plan(ready.encoder.spec, signal.n_samples, settings, str(source))
@@ -172,12 +173,12 @@ def _embed_one(
         info = EmbeddingInfo(clock, ready.layers, windows.n_frames, ready.encoder.spec.dim, metadata)
         metadata["warnings"] += check_target(output, output.base or source.stem, info)
         states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
-        blocks = _watched(states, metadata, watch)
+        blocks = _watched(states, metadata, began)
         files, problems = write_embeddings(blocks, info, output, output.base or source.stem, on_progress)
     return EmbedResult(source, files, replace(info, metadata=complete_metadata(info, files, problems)), problems)
 
 
-def _watched(blocks: Iterator[np.ndarray], metadata: dict[str, Any], watch: Stopwatch) -> Iterator[np.ndarray]:
+def _watched(blocks: Iterator[np.ndarray], metadata: dict[str, Any], began: float) -> Iterator[np.ndarray]:
     """Pass blocks on, count frames with values that are not finite, and note the time after the last."""
     broken = 0
     for block in blocks:
@@ -185,7 +186,7 @@ def _watched(blocks: Iterator[np.ndarray], metadata: dict[str, Any], watch: Stop
         yield block
     if broken:
         metadata["warnings"].append(f"{broken} frames hold values that are not finite. Do not use them.")
-    metadata["seconds_taken"] = round(watch.seconds, 3)
+    metadata["seconds_taken"] = round(monotonic() - began, 3)
 
 
 def _metadata(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,15 +87,3 @@ def stream_states(
         states = runners["states"](stream.read(window.start, window.stop))
         yield states[:, window.keep_start - window.start : window.keep_stop - window.start]
         on_progress(Progress("embed", total * window.keep_stop / window_plan.n_frames, total))
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self.began = monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Elapsed wall-clock seconds."""
-        return monotonic() - self.began
