@@ -1,0 +1,1 @@
+"""Phone and word alignments: files in, segments with times out."""
