@@ -20,9 +20,9 @@ EMPTY = """
 """
 
 
-def working(name: str) -> str:
-    """Say that a run is under way."""
-    return f'<div class="strata-card strata-working" role="status"><h2>Embedding {escape(name)}</h2></div>'
+def working(what: str) -> str:
+    """Say what is under way."""
+    return f'<div class="strata-card strata-working" role="status"><h2>{escape(what)}</h2></div>'
 
 
 def failed(problem: str) -> str:
