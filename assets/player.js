@@ -1,7 +1,7 @@
 // What the players of all tabs do. Stands before the script of a tab; `element`, `props` and `watch` are Gradio's.
 const audio = element.querySelector("audio");
 const clock = element.querySelector(".strata-clock");
-const howLong = element.querySelector("select");
+const howLong = element.querySelector(".strata-how-long");
 const player = { source: null, stopAt: Infinity, onMove: () => {} };
 
 // A plot that is still being drawn, or lies on a hidden page, is looked at again later.

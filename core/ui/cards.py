@@ -54,8 +54,8 @@ def about_recording(info: AudioInfo) -> str:
     return f'<p class="strata-note">{escape(", ".join(facts))}</p>'
 
 
-def unusable_recording(problem: str) -> str:
-    """Say why a chosen file cannot be used."""
+def problem_note(problem: str) -> str:
+    """Say in small print why something cannot be used or made."""
     return f'<p class="strata-note strata-bad" role="alert">{escape(problem)}</p>'
 
 

@@ -146,7 +146,7 @@ class Actions(TabActions[Tasks]):
         try:
             return cards.about_recording(self.check_recording(recording))
         except Exception as error:
-            return cards.unusable_recording(explain(error))
+            return cards.problem_note(explain(error))
 
     def take_recording(self, recorded: str | None) -> list[Any]:
         """Make what was recorded the chosen file, named by its time: every recording arrives as ``audio.wav``."""

@@ -96,7 +96,7 @@ def _build_results() -> dict[str, Any]:
     card = widgets.status(cards.EMPTY, "embed")
     with gr.Column(visible=False, elem_id="embed-results") as results:
         facts = gr.HTML(elem_id="embed-facts")
-        player = widgets.player("embed", "bridge.js")
+        player = widgets.player("embed")
         layer = gr.Radio([], label="Layer shown", elem_id="embed-layer", visible=False)
         timeline = gr.Plot(show_label=False, elem_id="embed-timeline")
         caption = gr.HTML(elem_id="embed-caption")
@@ -104,7 +104,7 @@ def _build_results() -> dict[str, Any]:
         path = gr.Plot(show_label=False, elem_id="embed-path")
         files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="embed-files")
         with gr.Accordion("All facts about this run", open=False):
-            metadata = gr.JSON(label="Facts", show_label=False, elem_id="embed-metadata")
+            metadata = gr.JSON(label="Facts", show_label=False, elem_id="embed-metadata", elem_classes="strata-json")
     return {
         "card": card, "results": results, "facts": facts, "player": player, "layer": layer, "timeline": timeline,
         "caption": caption, "dimensions": dimensions, "path": path, "files": files, "metadata": metadata,

@@ -75,15 +75,25 @@ def status(empty: str, tab: str) -> gr.HTML:
     return gr.HTML(empty, elem_id=f"{tab}-card", elem_classes="strata-status")
 
 
-def player(tab: str, script: str) -> gr.HTML:
-    """Return a player with the script that ties it to the tab's plots."""
-    scripts = [(ASSETS / name).read_text(encoding="utf-8") for name in ("player.js", script)]
+def player(tab: str) -> gr.HTML:
+    """Return a player with the script that ties it to the tab's plots: ``assets/TAB.html`` and ``TAB.js``."""
+    scripts = [_asset(name) for name in ("player.js", f"{tab}.js")]
+    return gr.HTML({}, html_template=_asset(f"{tab}.html"), js_on_load="\n".join(scripts), elem_id=f"{tab}-player")
+
+
+def gallery(elem_id: str) -> gr.HTML:
+    """Return a place for any number of figures with captions, which the page draws when they come into view."""
     return gr.HTML(
         {},
-        html_template=(ASSETS / "player.html").read_text(encoding="utf-8"),
-        js_on_load="\n".join(scripts),
-        elem_id=f"{tab}-player",
+        html_template=_asset("gallery.html"),
+        js_on_load=_asset("gallery.js"),
+        elem_id=elem_id,
+        elem_classes="strata-gallery",
     )
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def follow(steps: Sequence[Any], actions: RunActions, states: Sequence[Any]) -> list[Any]:

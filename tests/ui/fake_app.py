@@ -14,10 +14,10 @@ def main() -> None:
     from core.ui.app import build_app
     from core.ui.settings import UiSettings
     from core.ui.theme import launch_arguments
-    from tests.fakes import FakeTasks
+    from tests.layers_fakes import FakeAppTasks
 
     settings = UiSettings.from_environment()
-    app = build_app(settings, FakeTasks(arguments.slowness))
+    app = build_app(settings, FakeAppTasks(arguments.slowness))
     app.launch(server_port=arguments.port, **launch_arguments(settings))
 
 
