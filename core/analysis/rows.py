@@ -376,7 +376,7 @@ def spread(counts: np.ndarray, most: int) -> np.ndarray:
 
 def _within(count: int, quota: int) -> np.ndarray:
     """Rows of one recording, evenly spread; a single one from its middle, because silence lies at the ends."""
-    return evenly(int(count), int(quota)) if quota > 1 else np.array([count // 2])
+    return evenly(count, quota) if quota > 1 else np.array([count // 2])
 
 
 def _shares(sizes: np.ndarray, n: int) -> np.ndarray:
