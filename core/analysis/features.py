@@ -29,7 +29,7 @@ _ENCRYPTED = 0x1
 
 @dataclass(frozen=True)
 class _Member:
-    """One layer inside the archive; ``offset`` counts bytes from the file's beginning, None for what cannot be mapped."""
+    """One layer inside the archive; ``offset`` counts bytes from the file's beginning, None if it cannot be mapped."""
 
     name: str
     shape: tuple[int, int]

@@ -368,9 +368,8 @@ def spread(counts: np.ndarray, most: int) -> np.ndarray:
     quotas = np.zeros(len(counts), dtype=np.int64)
     chosen = filled[evenly(len(filled), most)]
     quotas[chosen] = 1 + _shares(counts[chosen] - 1, most - len(chosen))
-    picked = [
-        begin + _within(count, quota) for begin, count, quota in zip(begins, counts, quotas, strict=True) if quota
-    ]
+    each = zip(begins.tolist(), counts.tolist(), quotas.tolist(), strict=True)
+    picked = [begin + _within(count, quota) for begin, count, quota in each if quota]
     return np.concatenate([np.zeros(0, dtype=np.int64), *picked])
 
 
