@@ -14,6 +14,10 @@ CACHED_ROWS = 256
 GATHERED_ROWS = 2_048
 """Rows that :class:`CrossMoments` gathers before it multiplies; as long as all fit in there, all is float64."""
 
+HEAVY_DIMS = 8
+"""Dims of each column, those of largest variance, whose products are always summed in float64. A speech model's few
+outlier dims can hold most of a layer's variance; what float32 loses in them would not average out."""
+
 
 class LayerMoments:
     """Moments of each dim of each layer in one pass over all rows.
@@ -95,6 +99,8 @@ class _Sums:
         n: Rows.
         first: Of each column, (dim,), sum of rows.
         cross: Of each pair (a, b), (dim_a, dim_b), sum of products, in Fortran's order.
+        rows: Of each pair, (heavy dims of a, dim_b), the same sum in float64; empty where ``cross`` is float64.
+        columns: Of each pair, (dim_a, heavy dims of b), the same.
         lengths: (n_columns,), sum of k_a.
         products: (n_columns, n_columns), sum of k_a k_b.
         weighted: Of each column, (dim_a, n_columns), sum of rows of a times k_b.
@@ -103,6 +109,8 @@ class _Sums:
     n: int = 0
     first: list[np.ndarray] = field(default_factory=list)
     cross: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    rows: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    columns: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
     lengths: np.ndarray = field(default_factory=lambda: np.zeros(0))
     products: np.ndarray = field(default_factory=lambda: np.zeros(0))
     weighted: list[np.ndarray] = field(default_factory=list)
@@ -114,7 +122,7 @@ class CrossMoments:
     What unbiased CKA, covariances and CCA need, exact at any number of rows. Memory: the pairs' (dim_a, dim_b) in
     float32 for each fold (13 layers of 768 dims: 184 MB), and some thousand rows.
 
-    Products are taken in float32 and covariances summed in float64; up to GATHERED_ROWS rows all is float64.
+    Products are taken in float32, those of the HEAVY_DIMS in float64; up to GATHERED_ROWS rows all is float64.
     Everything is shifted by the mean of the first rows: CKA and covariances do not change, and keep their digits.
 
     Args:
@@ -131,6 +139,7 @@ class CrossMoments:
         self._folds = [_Sums() for _ in range(n_folds)]
         self._waiting: list[list[list[np.ndarray]]] = [[] for _ in range(n_folds)]
         self._shift: list[np.ndarray] = []
+        self._heavy: list[np.ndarray] = []
         self._precise = False
 
     @property
@@ -172,24 +181,34 @@ class CrossMoments:
         blocks, self._waiting[fold] = self._waiting[fold], []
         columns = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
         if not self._shift:
-            self._shift = [column.mean(axis=0, dtype=np.float64) for column in columns]
-        kind = np.float64 if self._precise else np.float32
-        shifted = [(column - shift).astype(kind) for column, shift in zip(columns, self._shift, strict=True)]
+            self._learn(columns)
+        exact = [column - shift for column, shift in zip(columns, self._shift, strict=True)]
+        shifted = exact if self._precise else [rows.astype(np.float32) for rows in exact]
         sums = self._folds[fold]
         if not sums.first:
-            self._begin(sums, kind)
+            self._begin(sums, shifted[0].dtype)
         self._add_lengths(sums, shifted)
+        heavy = [np.ascontiguousarray(rows[:, few]) for rows, few in zip(exact, self._heavy, strict=True)]
         for a, b in self.pairs:
             _add_product(sums.cross[a, b], shifted[a], shifted[b])
+            sums.rows[a, b] += heavy[a].T @ exact[b]
+            sums.columns[a, b] += exact[a].T @ heavy[b]
 
-    def _begin(self, sums: _Sums, kind: type) -> None:
+    def _learn(self, columns: list[np.ndarray]) -> None:
+        """Take the provisional means and the heavy dims from the first rows."""
+        self._shift = [column.mean(axis=0, dtype=np.float64) for column in columns]
+        most = 0 if self._precise else HEAVY_DIMS
+        self._heavy = [np.argsort(-column.var(axis=0, dtype=np.float64))[:most] for column in columns]
+
+    def _begin(self, sums: _Sums, kind: np.dtype) -> None:
         n_columns = len(self.dims)
         sums.first = [np.zeros(dim) for dim in self.dims]
         sums.lengths, sums.products = np.zeros(n_columns), np.zeros((n_columns, n_columns))
         sums.weighted = [np.zeros((dim, n_columns)) for dim in self.dims]
         for a, b in self.pairs:
-            shape = self.dims[a], self.dims[b]
-            sums.cross[a, b] = np.zeros(shape, dtype=np.float64 if a == b else kind, order="F")
+            sums.cross[a, b] = np.zeros((self.dims[a], self.dims[b]), dtype=kind, order="F")
+            sums.rows[a, b] = np.zeros((len(self._heavy[a]), self.dims[b]))
+            sums.columns[a, b] = np.zeros((self.dims[a], len(self._heavy[b])))
 
     @staticmethod
     def _add_lengths(sums: _Sums, shifted: list[np.ndarray]) -> None:
@@ -201,10 +220,20 @@ class CrossMoments:
             sums.first[column] += rows.sum(axis=0, dtype=np.float64)
             sums.weighted[column] += rows.T @ lengths.astype(rows.dtype)
 
-    def _total(self, pick: str, at: int | tuple[int, int] | None = None) -> np.ndarray:
+    def _total(self, pick: str, at: int | None = None) -> np.ndarray:
         parts = (getattr(sums, pick) for sums in self._folds if sums.n)
-        found = [np.asarray(part if at is None else part[at], dtype=np.float64) for part in parts]
-        return found[0] if len(found) == 1 else np.sum(found, axis=0)
+        return np.asarray(sum(part if at is None else part[at] for part in parts))
+
+    def _cross(self, a: int, b: int, folds: Sequence[_Sums]) -> np.ndarray:
+        """Sum of products of two columns, a <= b, over some folds: (dim_a, dim_b) float64."""
+        parts = [sums for sums in folds if sums.n]
+        total = parts[0].cross[a, b].astype(np.float64)
+        for sums in parts[1:]:
+            total += sums.cross[a, b]
+        if not self._precise:
+            total[self._heavy[a]] = sum(sums.rows[a, b] for sums in parts)
+            total[:, self._heavy[b]] = sum(sums.columns[a, b] for sums in parts)
+        return total
 
     def hsic(self, a: int, b: int) -> float:
         """Unbiased HSIC with linear kernels, HSIC_1 of Song et al. (2012), eq. 5, times n (n - 3).
@@ -215,7 +244,7 @@ class CrossMoments:
         """
         a, b = sorted((a, b))
         self._settle()
-        n, cross, products = self.n, self._total("cross", (a, b)), self._total("products")[a, b]
+        n, cross, products = self.n, self._cross(a, b, self._folds), self._total("products")[a, b]
         first_a, first_b = self._total("first", a), self._total("first", b)
         lengths = self._total("lengths")
         both = np.vdot(cross, cross) - products
@@ -228,7 +257,7 @@ class CrossMoments:
         """Covariance of a column's dims over all rows, (dim, dim) float64, n - 1 in the denominator."""
         self._settle()
         first = self._total("first", column)
-        scatter = self._total("cross", (column, column)) - np.outer(first, first) / self.n
+        scatter = self._cross(column, column, self._folds) - np.outer(first, first) / self.n
         return scatter / max(1, self.n - 1)
 
     def mean(self, column: int) -> np.ndarray:
@@ -245,9 +274,9 @@ class CrossMoments:
             n,
             self._shift[a] + first_a / n,
             self._shift[b] + first_b / n,
-            sums.cross[a, a] - np.outer(first_a, first_a) / n,
-            sums.cross[b, b] - np.outer(first_b, first_b) / n,
-            sums.cross[a, b] - np.outer(first_a, first_b) / n,
+            self._cross(a, a, [sums]) - np.outer(first_a, first_a) / n,
+            self._cross(b, b, [sums]) - np.outer(first_b, first_b) / n,
+            self._cross(a, b, [sums]) - np.outer(first_a, first_b) / n,
         )
 
     def n_of(self, fold: int) -> int:
@@ -259,8 +288,9 @@ def _add_product(total: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
     """Add x'y to ``total`` (dim_x, dim_y), in place and without a copy where the types are the same."""
     from scipy.linalg.blas import get_blas_funcs
 
-    if x is y or total.dtype != x.dtype:
-        total += x.T @ y
+    if x is y:
+        # numpy takes a product with itself in half the steps.
+        total += x.T @ x
         return
     gemm = get_blas_funcs("gemm", (x, y))
     gemm(1.0, x.T, y.T, 1.0, total, trans_b=1, overwrite_c=1)
