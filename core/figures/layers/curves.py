@@ -17,6 +17,9 @@ HEIGHT = 460
 EXPLAINED_AXES = (1, 2, 3, 10)
 """How many principal axes the figure of explained variance can add up; a picture in the plane shows two."""
 
+SHUFFLED = "shuffled labels"
+FLOOR = "noise floor"
+
 SPLITS = {
     "speaker": "No speaker stands on both sides of a split",
     "recording": "No recording stands on both sides of a split",
@@ -26,7 +29,19 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One line against layers: ``low`` and ``high`` are drawn as a band."""
+    """One line against layers.
+
+    Attributes:
+        name: For the legend, and for the pointer.
+        layers: Layer numbers.
+        values: One a layer.
+        colour: As ``#rrggbb``.
+        symbol: Of the markers.
+        dash: plotly.js's name for the stroke.
+        low: Lower end of a band, or None.
+        high: Its upper end.
+        role: Empty for a model; what is drawn thin and dotted says what it is, and each role is in the legend once.
+    """
 
     name: str
     layers: Sequence[int]
@@ -36,7 +51,7 @@ class Line:
     dash: str = "solid"
     low: np.ndarray | None = None
     high: np.ndarray | None = None
-    markers: bool = True
+    role: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,9 +158,13 @@ def explained_figure(findings: LayersFindings, axes: int = 2) -> Figure:
     """Draw the share of variance on the first principal axes with its noise floor; buttons change how many axes."""
     lines = [line for model, look in _looked(findings) for line in _explained_lines(model, look, axes)]
     figure = lines_figure(
-        lines, title("Variance on the first axes"), "share of variance (%)", "layers_explained_variance", ends=(0, None)
+        lines,
+        title("Variance on the first axes", f"n = {_fitted(findings)}"),
+        "share of variance (%)",
+        "layers_explained_variance",
+        ends=(0, None),
     )
-    figure["layout"]["title"] = title("Variance on the first axes", f"n = {_fitted(findings)}")
+    figure["layout"]["margin"]["t"] = 96
     figure["layout"]["updatemenus"] = [_axes_menu(findings, axes)]
     return figure
 
@@ -154,8 +173,8 @@ def explained_caption(findings: LayersFindings) -> str:
     """Say what explained variance is worth."""
     return (
         f"Share of the variance that lies on the first principal axes, fitted on {_fitted(findings)}. Dotted: the "
-        "share that the same axes would have if the dims, with the same variances, were independent noise; what is near "
-        "it shows no structure. Much explained variance is not much information: one loud dim is enough."
+        "share that the same axes would have if the dims, with the same variances, were independent noise; a share "
+        "near it shows no structure. Much explained variance is not much information: one loud dim is enough."
         + _dashed(findings)
     )
 
@@ -170,7 +189,7 @@ def lines_figure(
     """Draw lines against layer numbers."""
     lines = list(lines)
     layers = sorted({layer for line in lines for layer in line.layers}) or [0]
-    traces = [trace for line in lines for trace in _traces(line)]
+    traces = [*(trace for line in lines for trace in _traces(line)), *_roles(lines)]
     upright = axis(title={"text": unit}, zeroline=True, zerolinecolor=GRID, automargin=True)
     if ends is not None:
         upright |= {"rangemode": "tozero"} if ends == (0, None) else {"range": list(ends)}
@@ -187,16 +206,27 @@ def lines_figure(
     }
 
 
+def _roles(lines: Iterable[Line]) -> list[dict[str, Any]]:
+    """Return a grey line without points for each role: the lines themselves have their models' colours."""
+    roles = {line.role: line.dash for line in lines if line.role}
+    shared = {"type": "scatter", "mode": "lines", "x": [None], "y": [None], "hoverinfo": "skip"}
+    return [
+        {**shared, "name": role, "legendgroup": role, "line": {"color": INK, "dash": dash, "width": 1.5}}
+        for role, dash in roles.items()
+    ]
+
+
 def _traces(line: Line) -> list[dict[str, Any]]:
-    group = f"{line.name}"
+    group = line.role or line.name
     drawn = {
         "type": "scatter",
-        "mode": "lines+markers" if line.markers else "lines",
+        "mode": "lines" if line.role else "lines+markers",
         "x": list(line.layers),
         "y": packed(np.asarray(line.values, dtype=np.float64)),
         "name": line.name,
         "legendgroup": group,
-        "line": {"color": line.colour, "dash": line.dash, "width": 2 if line.markers else 1.5},
+        "showlegend": not line.role,
+        "line": {"color": line.colour, "dash": line.dash, "width": 1.5 if line.role else 2},
         "marker": {"symbol": line.symbol, "size": 7, "color": line.colour},
         "hovertext": _line_hovers(line),
         "hovertemplate": "%{hovertext}<extra>" + line.name + "</extra>",
@@ -255,7 +285,7 @@ def _statistic(name: str) -> Statistic:
 def _statistic_line(statistic: Statistic, model: ModelFindings, look: Look) -> Line:
     values = np.array([statistic.value(layer) for layer in model.statistics], dtype=np.float64)
     layers = [layer.index for layer in model.statistics]
-    if statistic.spread is None:
+    if statistic.spread is None or model.control:
         return Line(look.name, layers, values, look.colour, look.symbol, look.dash)
     spread = np.array([statistic.spread(layer) for layer in model.statistics])
     return Line(look.name, layers, values, look.colour, look.symbol, look.dash, values - spread, values + spread)
@@ -271,10 +301,11 @@ def _curves(findings: LayersFindings, name: str) -> list[tuple[Curve, Look]]:
 
 def _property_lines(curve: Curve, look: Look) -> list[Line]:
     line = Line(look.name, curve.layers, curve.values, look.colour, look.symbol, look.dash, curve.low, curve.high)
-    if curve.shuffled is None:
+    # With shuffled labels random weights find as little as trained ones: two lines more would say nothing.
+    if curve.shuffled is None or look.dash != "solid":
         return [line]
-    shuffled = f"{look.name}, shuffled labels"
-    return [line, Line(shuffled, curve.layers, curve.shuffled, look.colour, dash="dot", markers=False)]
+    name, role = f"{look.name}, {SHUFFLED}", SHUFFLED
+    return [line, Line(name, curve.layers, curve.shuffled, look.colour, dash="dot", role=role)]
 
 
 def _chance_lines(curves: Sequence[Curve]) -> list[Line]:
@@ -283,8 +314,9 @@ def _chance_lines(curves: Sequence[Curve]) -> list[Line]:
     ends = sorted({layer for curve in curves for layer in curve.layers})
     ends = [ends[0], ends[-1]]
     return [
-        Line(f"chance ({per_cent(level)})", ends, np.array([level, level]), INK, dash="dot", markers=False)
+        Line(name, ends, np.array([level, level]), INK, dash="longdashdot", role=name)
         for level in levels
+        for name in (f"chance ({per_cent(level)})",)
     ]
 
 
@@ -302,7 +334,7 @@ def _explained_lines(model: ModelFindings, look: Look, axes: int) -> list[Line]:
     floors = np.array([100 * layer.noise_floor[:axes].sum() for layer in model.projections])
     return [
         Line(look.name, layers, shares, look.colour, look.symbol, look.dash),
-        Line(f"{look.name}, noise floor", layers, floors, look.colour, dash="dot", markers=False),
+        Line(f"{look.name}, {FLOOR}", layers, floors, look.colour, dash="dot", role=FLOOR),
     ]
 
 

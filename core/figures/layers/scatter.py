@@ -7,6 +7,7 @@ its first principal axis), since some layers are a hundred times as large as oth
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ MOST_CLASSES = len(CLASS_COLOURS) * len(CLASS_SYMBOLS)
 
 INSIDE = 0.998
 """Share of a layer's points that the axes hold at least; a few far ones would squeeze all others into a spot."""
+
+NOTE_WIDTH = 48
+"""Characters in a line below a picture: what a phone holds."""
 
 FAR = 1.6
 """Axes hold all points where the farthest is within this factor of what holds :data:`INSIDE` of them."""
@@ -110,11 +114,12 @@ def pca_caption(model: ModelFindings, span: str = "frame") -> str:
     places = _pca_places(model, 2)
     outside = int((np.abs(places.values) > _limits(places.values)).any(axis=2).sum(axis=1).max())
     fitted = max(layer.n_fitted for layer in model.projections)
-    hidden = f" Up to {outside:,} points a layer lie outside the frame: zoom out to see them." if outside else ""
+    hidden = f" Up to {outside:,} points a layer lie outside: zoom out to see them." if outside else ""
     return (
         f"Each point is a {span}; axes fitted on {counted(fitted, span)}, {_shown(model, span)}. One unit is the "
-        "standard deviation along PC 1 of the layer, on all axes. An axis whose share is near its noise floor shows no "
-        f"structure.{hidden} Points that lie apart here lie apart in the layer; points that lie together here need not."
+        "standard deviation along PC 1 of the layer, on all axes; signs are chosen so that layers agree. An axis whose "
+        f"share is near its noise floor shows no structure.{hidden} Points that lie apart here lie apart in the layer; "
+        "points that lie together here need not."
     )
 
 
@@ -171,11 +176,24 @@ def _pca_places(model: ModelFindings, n_axes: int) -> Places:
     layers = model.projections
     units = [max(float(layer.pca[:, 0].std()), np.finfo(np.float32).tiny) for layer in layers]
     values = np.stack([layer.pca[:, :n_axes] / unit for layer, unit in zip(layers, units, strict=True)])
-    titles = [[axis_title(layer, place) for place in range(n_axes)] for layer in layers]
-    return Places(tuple(layer.index for layer in layers), values, titles, [""] * len(layers), model.table)
+    # Along the edges of a cube there is no room for both shares.
+    titles = [[axis_title(layer, place, with_noise=n_axes == 2) for place in range(n_axes)] for layer in layers]
+    remarks = [_floors(layer) if n_axes == 3 else "" for layer in layers]
+    return Places(tuple(layer.index for layer in layers), _turned(values), titles, remarks, model.table)
 
 
-def axis_title(layer: LayerProjection, place: int) -> str:
+def _turned(values: np.ndarray) -> np.ndarray:
+    """Turn axes round where most points would jump to the other side from one layer to the next: signs are free."""
+    agreement = np.sign(np.einsum("lnk,lnk->lk", values[:-1], values[1:], dtype=np.float64))
+    signs = np.cumprod(np.vstack([np.ones(values.shape[2]), np.where(agreement < 0, -1.0, 1.0)]), axis=0)
+    return values * signs[:, None].astype(values.dtype)
+
+
+def _floors(layer: LayerProjection) -> str:
+    return f"noise: {', '.join(per_cent(share) for share in layer.noise_floor[:3])}"
+
+
+def axis_title(layer: LayerProjection, place: int, with_noise: bool = True) -> str:
     """Name a principal axis with its share of variance and the share that noise would have.
 
     >>> shares, floors = np.array([0.314]), np.array([0.009])
@@ -184,7 +202,8 @@ def axis_title(layer: LayerProjection, place: int) -> str:
     """
     if place >= len(layer.explained):
         return f"PC {place + 1} (does not exist)"
-    noise = f"; noise {per_cent(layer.noise_floor[place])}" if place < len(layer.noise_floor) else ""
+    known = with_noise and place < len(layer.noise_floor)
+    noise = f"; noise {per_cent(layer.noise_floor[place])}" if known else ""
     return f"PC {place + 1} ({per_cent(layer.explained[place])}{noise})"
 
 
@@ -194,10 +213,13 @@ def _tsne_places(model: ModelFindings) -> Places:
         reason = model.projections[0].tsne_note if model.projections else "no layer was analysed"
         raise DataError(f"{model.model} has no t-SNE ({reason}); expected one layer at least.")
     values = np.stack([np.asarray(layer.tsne) for layer in layers])
-    titles = [["t-SNE 1", "t-SNE 2"] for _ in layers]
-    return Places(
-        tuple(layer.index for layer in layers), values, titles, [layer.tsne_note for layer in layers], model.table
-    )
+    # The axes mean nothing, so that their titles are free to say how far the picture is to be believed.
+    titles = [[_wrapped(layer.tsne_note), "t-SNE"] for layer in layers]
+    return Places(tuple(layer.index for layer in layers), values, titles, [""] * len(layers), model.table)
+
+
+def _wrapped(text: str) -> str:
+    return "<br>".join(plain(line) for line in wrap(text, NOTE_WIDTH))
 
 
 def _points(places: Places, first: int, scheme: Colouring) -> dict[str, Any]:
@@ -259,7 +281,7 @@ def _axes(places: Places, first: int) -> dict[str, Any]:
     limits, titles = _limits(places.values), places.titles[first]
     if len(titles) == 3:
         return {"scene": _scene(limits, titles)}
-    meaningless = {} if titles[0].startswith("PC") else {"showticklabels": False}
+    meaningless = {} if titles[0].startswith("PC ") else {"showticklabels": False}
     x, y = ([-1.04 * limit, 1.04 * limit] for limit in limits)
     return {
         "xaxis": axis(title={"text": titles[0], "standoff": 6}, range=x, **meaningless),
@@ -275,7 +297,7 @@ def _scene(limits: np.ndarray, titles: Sequence[str]) -> dict[str, Any]:
         for letter, text, limit in zip("xyz", titles, limits.tolist(), strict=True)
     }
     ratio = dict(zip("xyz", (limits / limits.max()).tolist(), strict=True))
-    camera = {"eye": {"x": 1.3, "y": 1.3, "z": 0.8}}
+    camera = {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.12}}
     return {**scene, "aspectmode": "manual", "aspectratio": ratio, "camera": camera}
 
 
@@ -288,7 +310,7 @@ def _limits(values: np.ndarray) -> np.ndarray:
 
 
 def _remark(text: str) -> dict[str, Any]:
-    place = {"x": 1, "xref": "paper", "xanchor": "right", "y": 0, "yref": "paper", "yanchor": "bottom"}
+    place = {"x": 0.5, "xref": "paper", "xanchor": "center", "y": 0, "yref": "paper", "yanchor": "bottom"}
     return {**place, "text": plain(text), "showarrow": False, "font": {"size": 11, "color": INK}}
 
 
@@ -349,7 +371,7 @@ def _ends(values: np.ndarray) -> Mapping[str, float]:
 def _bar() -> dict[str, Any]:
     place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
     size = {"len": 0.6, "thickness": 10, "outlinewidth": 0, "nticks": 7}
-    return {**place, **size, "title": {"text": "time in the recording (s)", "side": "top"}}
+    return {**place, **size, "ticksuffix": " s"}
 
 
 def _keys(scheme: Colouring, visible: bool, kind: str) -> list[dict[str, Any]]:

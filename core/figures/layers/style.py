@@ -129,8 +129,10 @@ def title(text: str, below: str = "") -> dict[str, Any]:
 
 def bottom_legend(**extra: Any) -> dict[str, Any]:
     """Return a legend that lies below everything and wraps, so that it never covers data nor takes a phone's width."""
-    place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
-    return {**place, "font": {"size": 12}, "itemsizing": "constant", "bgcolor": "rgba(0,0,0,0)", **extra}
+    place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yanchor": "top"}
+    # An offset would be a share of the plot's height, which the legend itself changes; empty lines keep their height.
+    gap = {"text": " <br> <br> <br> ", "side": "top"}
+    return {**place, "title": gap, "font": {"size": 12}, "itemsizing": "constant", "bgcolor": "rgba(0,0,0,0)", **extra}
 
 
 def layer_axis(layers: Sequence[int], **extra: Any) -> dict[str, Any]:
