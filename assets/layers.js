@@ -54,6 +54,10 @@ function hook(graph) {
   showLayer(graph);
   showColour(graph);
   showMode(graph);
+  // On a phone the axes' texts would be cut off.
+  if (graph.clientWidth < 520 && !graph._fullLayout.scene) {
+    window.Plotly.relayout(graph, { "xaxis.title.font.size": 10, "yaxis.title.font.size": 10 });
+  }
 }
 
 // What the slider and the list offer is what the figure of principal axes holds.

@@ -14,7 +14,7 @@ from core.analysis.comparison import ComparisonRow, compare_models
 from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
 from core.audio.reader import probe
 from core.errors import DataError
-from core.findings import LayersFindings, LayersSettings, Points, RowTable
+from core.findings import LayersFindings, LayersSettings, Points, RowTable, Similarity
 from tests.fakes import FakeTasks
 from tests.findings_fakes import MODELS, make_analysis
 
@@ -54,13 +54,19 @@ class FakeAppTasks(FakeTasks):
         names = dict(zip(MODELS, (request.embed.model, request.compare), strict=True))
         facts = tuple(recording(path) for path in request.inputs)
         models = tuple(
-            replace(found, model=named(found.model, names), table=real_times(found.table, facts))
+            replace(
+                found,
+                model=named(found.model, names),
+                table=real_times(found.table, facts),
+                similarity=renamed(found.similarity, names),
+            )
             for found in findings.models
         )
         points = {
             named(name, names): replace(value, table=real_times(value.table, facts)) for name, value in points.items()
         }
-        findings = replace(findings, models=models, recordings=facts, settings=settings, failures=())
+        cross = findings.cross and renamed(findings.cross, names)
+        findings = replace(findings, models=models, cross=cross, recordings=facts, settings=settings, failures=())
         return LayersAnalysis(findings, points, compare_models(findings))
 
     def _features(self, request: LayersRequest, on_progress: OnProgress) -> None:
@@ -80,7 +86,10 @@ class FakeAppTasks(FakeTasks):
         return {
             "span": settings.span, "similarity": settings.similarity, "n_recordings": len(analysis.findings.recordings),
             "alignments": sorted(path.name for path in settings.alignments.iterdir()) if settings.alignments else [],
-            "models": [{"model": model.model, "tsne": [p.tsne is not None for p in model.projections]} for model in models],
+            "models": [
+                {"model": model.model, "tsne": [layer.tsne is not None for layer in model.projections]}
+                for model in models
+            ],
         }  # fmt: skip
 
     def write_layers(
@@ -112,6 +121,10 @@ def named(model: str, names: Mapping[str, str]) -> str:
         if model == made or model.startswith(f"{made} ("):
             return model.replace(made, real)
     return model
+
+
+def renamed(similarity: Similarity, names: Mapping[str, str]) -> Similarity:
+    return replace(similarity, models=tuple(named(model, names) for model in similarity.models))
 
 
 def real_times(table: RowTable, facts: tuple[dict[str, Any], ...]) -> RowTable:

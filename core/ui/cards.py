@@ -54,6 +54,11 @@ def about_recording(info: AudioInfo) -> str:
     return f'<p class="strata-note">{escape(", ".join(facts))}</p>'
 
 
+def how_to_read(text: str) -> str:
+    """Show a remark that opens on demand."""
+    return f'<details class="strata-how-to"><summary>How to read this</summary><p>{escape(text)}</p></details>'
+
+
 def problem_note(problem: str) -> str:
     """Say in small print why something cannot be used or made."""
     return f'<p class="strata-note strata-bad" role="alert">{escape(problem)}</p>'

@@ -97,6 +97,11 @@ class Analysis:
         """Return what the task returned, with the maps, for the files."""
         return replace(self.found, findings=self.findings)
 
+    def nearest_map(self, model: str, layer: int) -> np.ndarray | None:
+        """Return the map of the layer that is nearest to another, (n, 2), or None."""
+        made = [index for name, index in self.maps if name == model and index != layer]
+        return self.maps[model, min(made, key=lambda index: abs(index - layer))][0] if made else None
+
     def _with_maps(self, model: ModelFindings) -> ModelFindings:
         def with_map(layer: Any) -> Any:
             made = self.maps.get((model.model, layer.index))
@@ -370,20 +375,28 @@ def _write_sound(source: Path, target: Path) -> None:
 
 def _draw_pca(analysis: Analysis, model: str, three_d: str, layer: int | None) -> list[Any]:
     figure, caption = layers_views.pca(analysis.model(model), layer, three_d == "3-D", analysis.findings.span)
-    return [plot(figure), cards.note(caption)]
+    return [plot(figure), cards.how_to_read(caption)]
 
 
 def _watched(run: Run, model: str, layer: int, perplexity: float) -> Iterator[list[Any]]:
-    from core.analysis.tsne import TsneSettings, tsne_steps
+    """Make a map from the one of the nearest layer, if there is one, so that the slider moves points."""
+    from core.analysis.tsne import TsneSettings, finished_map, tsne_steps
 
-    analysis = run.result(Analysis)
+    analysis, settings = run.result(Analysis), TsneSettings(perplexity, seed=LayersSettings.seed)
     points = analysis.found.points[model]
-    values = points.values[points.layers.index(layer)]
-    for number, step in enumerate(tsne_steps(values, TsneSettings(perplexity=perplexity))):
-        analysis.maps[model, layer] = (step.points, step.note)
-        yield [layers_views.moved(step.points), cards.note(step.note)] if number else _draw_maps(analysis, model, layer)
+    rows = points.values[points.layers.index(layer)]
+    for state in tsne_steps(rows, settings, analysis.nearest_map(model, layer)):
+        note = f"Layer {layer}: iteration {state.iteration:,} of {state.total:,}, KL {state.kl:.2f}"
+        analysis.maps[model, layer] = (state.points, f"{note}, stopped")
+        if state.iteration:
+            yield [layers_views.moved(state.points, layer), cards.note(note)]
+        else:
+            yield _draw_maps(analysis, model, layer)
         if run.stop.is_set():
             break
+    else:
+        finished = finished_map(rows, state, settings)
+        analysis.maps[model, layer] = (finished.points, f"layer {layer}: {finished.note}")
     yield _draw_maps(analysis, model, layer)
 
 

@@ -135,7 +135,8 @@ def _build_results() -> dict[str, Any]:
     with gr.Column(visible=False, elem_id="layers-results") as results:
         facts = gr.HTML(elem_id="layers-facts")
         matrices = widgets.gallery("layers-matrices")
-        maps = _build_maps()
+        with gr.Column(elem_id="layers-maps"):
+            maps = _build_maps()
         with gr.Tabs(elem_id="layers-more"):
             with gr.Tab("Statistics"):
                 statistics = widgets.gallery("layers-statistics")
@@ -168,7 +169,7 @@ def _build_maps() -> dict[str, Any]:
             scale=0,
             elem_id="layers-perplexity",
         )
-        watch = gr.Button("Watch t-SNE of this layer", elem_id="layers-watch", scale=0, min_width=230)
+        watch = gr.Button("Watch t-SNE of this layer", elem_id="layers-watch", scale=0, min_width=280)
         stop = gr.Button("Stop here", variant="stop", visible=False, elem_id="layers-stop-watching", scale=0)
         note = gr.HTML(elem_id="layers-map-note")
     maps = widgets.gallery("layers-map")

@@ -95,10 +95,10 @@ def _steered(figure: Figure) -> Figure:
     return {**figure, "layout": {**layout, **hidden, "margin": {**layout["margin"], "t": 58}}}
 
 
-def moved(points: np.ndarray) -> dict[str, Any]:
-    """Return the places of a map, (n, 2), as what ``assets/gallery.js`` moves the points of its figure to."""
+def moved(points: np.ndarray, layer: int) -> dict[str, Any]:
+    """Return the places of a layer's map, (n, 2), as what ``assets/gallery.js`` moves the points of its figure to."""
     limit = 1.04 * max(float(np.abs(points).max()), float(np.finfo(np.float32).tiny))
-    return {"move": {"x": packed(points[:, 0]), "y": packed(points[:, 1]), "limit": limit}}
+    return {"move": {"x": packed(points[:, 0]), "y": packed(points[:, 1]), "limit": limit, "layer": layer}}
 
 
 def facts(findings: LayersFindings) -> str:
@@ -150,15 +150,13 @@ def chosen(rows: RowTable) -> str:
 
 
 def write_rows(rows: RowTable, path: Path) -> None:
-    """Write rows as CSV; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
+    """Write rows as CSV."""
+    from core.figures.exports import csv_text
+
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_columns(rows))
-        writer.writerows([_harmless(cell) for cell in cells] for cells in _cells(rows))
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell[:1] in ("=", "+", "@", "-") else cell
+        writer.writerows([csv_text(cell) for cell in cells] for cells in _cells(rows))
 
 
 def _columns(rows: RowTable) -> list[str]:
