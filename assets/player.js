@@ -49,6 +49,8 @@ function follow() {
 
 audio.addEventListener("play", follow);
 audio.addEventListener("seeked", move);
+// Where drawing is slow, frames come seldom; this comes four times a second.
+audio.addEventListener("timeupdate", move);
 audio.addEventListener("pause", move);
 // The player's own controls play on; only a click in a plot plays a moment.
 audio.addEventListener("seeking", () => { if (audio.currentTime > player.stopAt) player.stopAt = Infinity; });
