@@ -103,6 +103,10 @@ class _FileRows(ABC):
     def times(self, index: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Start and stop of rows of recording ``index`` (counted within it), in seconds; NaN without a clock."""
 
+    def _label_kinds(self) -> list[str]:
+        """Which of phone and word a row can carry, in this order."""
+        return [kind for kind in ("phone", "word") if any(kind in one.tiers for one in self.alignments.values())]
+
     @abstractmethod
     def _labels(self, index: int, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Phone and word of rows of recording ``index``, where it has them."""
@@ -157,9 +161,8 @@ class _FileRows(ABC):
         parts: list[tuple[int, np.ndarray]],
         labels: list[dict[str, np.ndarray]],
     ) -> dict[str, np.ndarray]:
-        kinds = [kind for kind in ("phone", "word") if any(kind in one.tiers for one in self.alignments.values())]
         joined = {}
-        for kind in kinds:
+        for kind in self._label_kinds():
             empty = (np.zeros(len(inside), dtype="<U1") for _, inside in parts)
             columns = [found.get(kind, none) for found, none in zip(labels, empty, strict=True)]
             joined[kind] = np.concatenate([np.zeros(0, dtype="<U1"), *columns])
@@ -293,13 +296,16 @@ class SpanRows(_FileRows):
         """Start and stop of each segment, in seconds."""
         return self._tables[index].start[rows], self._tables[index].stop[rows]
 
+    def _label_kinds(self) -> list[str]:
+        return [self.span] if self.span == "word" else super()._label_kinds()  # a word has many phones
+
     def _labels(self, index: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+        own = {self.span: np.array([self._segments[index][row].label for row in rows])}
+        words = self.alignments[self.recordings[index]].tiers.get("word")
+        if self.span == "word" or words is None:
+            return own
         start, stop = self.times(index, rows)
-        tiers = self.alignments[self.recordings[index]].tiers
-        others = {kind: labels_at(tier, (start + stop) / 2) for kind, tier in tiers.items() if kind != self.span}
-        if self.span == "word":  # a word has many phones
-            others.clear()
-        return others | {self.span: np.array([self._segments[index][row].label for row in rows])}
+        return own | {"word": labels_at(words, (start + stop) / 2)}
 
 
 @dataclass(frozen=True)
