@@ -252,6 +252,12 @@ class CrossMoments:
         mixed -= first_a @ self._total("weighted", a)[:, b] + first_b @ self._total("weighted", b)[:, a]
         return float(both + sum_a * sum_b / ((n - 1) * (n - 2)) - 2 * mixed / (n - 2))
 
+    def scatter(self, column: int) -> float:
+        """Sum over rows of a column's squared distance from its mean."""
+        self._settle()
+        first = self._total("first", column)
+        return float(max(0.0, self._total("lengths")[column] - first @ first / self.n))
+
     def covariance(self, column: int) -> np.ndarray:
         """Covariance of a column's dims over all rows, (dim, dim) float64, n - 1 in the denominator."""
         self._settle()

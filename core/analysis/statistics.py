@@ -11,10 +11,10 @@ from core.findings import LayerStatistics
 OUTLIER_FACTOR = 25.0
 """A dim is an outlier where its root mean square is over 5 times the median dim's.
 
-Kovaleva et al. (2021) call a dim an outlier beyond three standard deviations, which the outliers themselves inflate; the
-median they cannot move. Root mean squares of ordinary dims lie within a factor of about 1.6 of their median, and 5 is
-more than three such steps away (1.6^3 = 4.1). Such a dim weighs over 25 times an ordinary one in a cosine, which is what
-makes it rogue (Timkey & van Schijndel 2021)."""
+Kovaleva et al. (2021) call a dim an outlier beyond three standard deviations, which the outliers themselves inflate;
+the median they cannot move. Root mean squares of ordinary dims lie within a factor of about 1.6 of their median, and 5
+is more than three such steps away (1.6^3 = 4.1). Such a dim weighs over 25 times an ordinary one in a cosine, which is
+what makes it rogue (Timkey & van Schijndel 2021)."""
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -70,7 +70,7 @@ def anisotropy(units: np.ndarray, n: int) -> float:
 
 
 def outlier_dimensions(mean_squares: np.ndarray) -> tuple[int, ...]:
-    """Dims whose mean square is over OUTLIER_FACTOR times the median dim's, largest first; ``mean_squares`` is (dim,)."""
+    """Dims whose mean square is over OUTLIER_FACTOR times the median dim's, largest first; from (dim,)."""
     found = np.flatnonzero(mean_squares > OUTLIER_FACTOR * np.median(mean_squares))
     return tuple(found[np.argsort(-mean_squares[found], kind="stable")].tolist())
 
