@@ -122,11 +122,14 @@ class _FileRows(ABC):
             DataError: A value is NaN or infinite; the message names file, layer and frame.
         """
         for index, inside in self._by_recording(rows):
-            # Opened once for all blocks of a recording: a compressed layer is decompressed once.
-            opened = [self.files[index].layer(number) for number in self.layers]
+            file = self.files[index]
+            # A compressed layer is decompressed once for all blocks of its recording. A map is opened for each block
+            # anew: pages that were looked at count as memory until it is closed, and a long recording has gigabytes.
+            whole = {number: file.layer(number) for number in self.layers if not file.is_mapped(number)}
             for piece in self._pieces(index, inside):
                 values = np.empty((len(self.layers), len(piece), self.dim), dtype=np.float32)
-                for place, layer in enumerate(opened):
+                for place, number in enumerate(self.layers):
+                    layer = whole[number] if number in whole else file.layer(number)
                     values[place], frames = self._read(index, layer, piece)
                     self._check(values[place], index, place, layer, frames)
                 yield piece + self._begins[index], values
