@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.analysis import comparison
 from core.analysis.comparison import (
     NO_INTERVAL,
     OVERLAP,
@@ -306,7 +305,3 @@ def test_no_line_names_causes_or_meanings():
     for line in compare_models(make_findings(n_models=2, control=True, n=60)):
         text = f"{line.first} {line.second} {line.verdict}".lower()
         assert not [word for word in words if word in text]
-
-
-def test_thresholds_are_sizes():
-    assert comparison.SAME_N < comparison.RISE <= comparison.EXPLAINED_DIFFERS < comparison.TREND

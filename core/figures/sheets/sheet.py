@@ -183,6 +183,11 @@ def chosen_layers(layers: Sequence[int], most: int = 6) -> tuple[int, ...]:
     return tuple(layers[place] for place in evenly(len(layers), most))
 
 
+def listed(layers: Sequence[int]) -> str:
+    """Name layers in a caption."""
+    return ", ".join(map(str, layers))
+
+
 def look(place: int) -> dict[str, Any]:
     """Return colour, marker and dashes of the n-th line."""
     return {
