@@ -26,7 +26,7 @@ HATCH = "rgba(200,206,216,0.6)"
 """Seen on the dark end of the sequential scale; on the diverging one's white middle it is :data:`INK`."""
 
 
-def similarity_figure(similarity: Similarity, span: str = "frame") -> Figure:
+def similarity_figure(similarity: Similarity, span: str = "frame", fine_tuned: Collection[str] = ()) -> Figure:
     """Draw the matrix with layer 0 at the lower left, as the papers on CKA do; brighter is more alike.
 
     Cells below the noise floor are hatched, and layers that belong together are outlined. Cells are equally large even
