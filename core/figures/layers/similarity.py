@@ -1,6 +1,6 @@
 """How alike layers are, as a matrix: within one model, or of one model with another."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
