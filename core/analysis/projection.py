@@ -23,7 +23,10 @@ NO_VARIANCE = 1e-14
 """Squared deviations against squared values below which all rows are the same: rounding leaves about 1e-16."""
 
 FLOOR_COST = 4e8
-"""Work of a noise floor: draws times dims times the square of the smaller of rows and dims; 0.1 s at most."""
+"""Work of a noise floor, about 0.1 s: multiplications of the products of each draw, and the draw itself."""
+
+DRAW_COST = 50
+"""Multiplications that drawing one normal number takes as long as."""
 
 FLOOR_DRAWS = (2, 200)
 """Least and most draws of a noise floor: where one is slow it is also large, and varies little."""
@@ -190,7 +193,7 @@ def noise_floor(variances: np.ndarray, n: int, n_axes: int, seed: int) -> np.nda
     if size < 1:
         return np.zeros(n_axes)
     rng, kept = np.random.default_rng(seed), min(n_axes, size)
-    n_draws = int(np.clip(FLOOR_COST / (len(spread) * size**2), *FLOOR_DRAWS))
+    n_draws = int(np.clip(FLOOR_COST / (len(spread) * size * (size + DRAW_COST)), *FLOOR_DRAWS))
     shares = [_noise_shares(spread[spread > 0], n - 1, kept, rng) for _ in range(n_draws)]
     return np.pad(np.mean(shares, axis=0), (0, n_axes - kept))
 

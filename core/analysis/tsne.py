@@ -75,14 +75,12 @@ class TsneSettings:
         perplexity: How many neighbours a point has, softly; below a third of the rows.
         n_axes: Principal axes that the rows are reduced to before.
         every: Iterations from one state to the next.
-        n_threads: Of the optimiser. One, as threads of a busy machine spend more time waiting than they save.
         seed: Of what is drawn at random: the tie-break of rows that are equal.
     """
 
     perplexity: float = 30.0
     n_axes: int = 50
     every: int = 25
-    n_threads: int = 1
     seed: int = 0
 
 
@@ -154,7 +152,8 @@ def check_perplexity(perplexity: float, n: int) -> None:
 def tsne_steps(rows: np.ndarray, settings: TsneSettings, initial: np.ndarray | None = None) -> Iterator[TsneState]:
     """Lay out the rows on a map, step by step; stop taking states to stop the work.
 
-    The same rows and settings give the same states, at any number of threads.
+    The same rows and settings give the same states. One thread works: those of the optimiser wait actively for each
+    other, which on a machine that others use takes many times what they save.
 
     Args:
         rows: (n, dim), one layer.
@@ -252,7 +251,7 @@ def affinities(reduced: np.ndarray, settings: TsneSettings) -> "csr_matrix":
     n_neighbours = int(NEIGHBOURS_PER_PERPLEXITY * settings.perplexity)
     search = NearestNeighbors(n_neighbors=n_neighbours, algorithm="brute").fit(reduced)
     distances, numbers = search.kneighbors()
-    return joint_probabilities_nn(numbers, distances, [settings.perplexity], n_jobs=settings.n_threads)
+    return joint_probabilities_nn(numbers, distances, [settings.perplexity], n_jobs=1)
 
 
 class _Layout:
@@ -268,7 +267,7 @@ class _Layout:
             PrecomputedAffinities(joint, normalize=False),
             negative_gradient_method="bh",
             theta=THETA,
-            n_jobs=settings.n_threads,
+            n_jobs=1,
         )
 
     def advance(self, phase: Phase, iterations: int) -> float:
