@@ -23,8 +23,10 @@ function draw(figure) {
 function takeDown(figure) {
   const plot = figure.querySelector(".plot"), drawn = specification(figure);
   if (!figure.dataset.drawn || !plot.data || !usesWebGL(drawn)) return;
+  const canvases = Array.from(plot.querySelectorAll("canvas"));
   kept.set(figure.dataset.figure, { data: plot.data, layout: plot.layout, config: drawn.config });
   Plotly.purge(plot);
+  canvases.forEach((canvas) => canvas.getContext("webgl")?.getExtension("WEBGL_lose_context")?.loseContext());
   delete figure.dataset.drawn;
 }
 

@@ -21,7 +21,7 @@ from core.figures.layers.curves import (
     statistic_figure,
 )
 from core.figures.layers.scatter import pca_caption, pca_figure, tsne_caption, tsne_figure, tsne_layers
-from core.figures.layers.similarity import similarity_caption, similarity_figure
+from core.figures.layers.similarity import READING, similarity_counts, similarity_figure
 from core.figures.layers.style import counted
 from core.figures.layers.tables import (
     Table,
@@ -227,12 +227,13 @@ def _drawing(anchor: str, figure: Figure, caption: str, shape: str = "") -> Draw
 def _similarities(findings: LayersFindings) -> Section:
     matrices = [*([findings.cross] if findings.cross else []), *(model.similarity for model in findings.models)]
     drawings = tuple(_matrix(findings, place, one) for place, one in enumerate(matrices))
-    return Section("similarity", "How alike the layers are", drawings=drawings)
+    return Section("similarity", "How alike the layers are", texts=(READING,), drawings=drawings)
 
 
 def _matrix(findings: LayersFindings, place: int, similarity: Similarity) -> Drawing:
-    caption = similarity_caption(similarity, findings.span)
-    return _drawing(f"figure-similarity-{place}", similarity_figure(similarity, findings.span), caption, "square")
+    tuned = [model.model for model in findings.models if model.fine_tuned]
+    figure = similarity_figure(similarity, findings.span, tuned)
+    return _drawing(f"figure-similarity-{place}", figure, similarity_counts(similarity, findings.span), "square")
 
 
 def _statistics(findings: LayersFindings) -> Section:
@@ -259,7 +260,7 @@ def _clouds(findings: LayersFindings, place: int, model: ModelFindings) -> list[
     found = [_drawing(f"figure-pca-{place}", pca_figure(model, span=span), caption)]
     if not model.control:
         space = pca_figure(model, three_d=True, span=span)
-        found.append(_drawing(f"figure-space-{place}", space, f"{caption} Drag to turn."))
+        found.append(_drawing(f"figure-space-{place}", space, "The same rows with a third axis; drag to turn."))
     if tsne_layers(model):
         found.append(_drawing(f"figure-tsne-{place}", tsne_figure(model, span=span), tsne_caption(model, span)))
     return found
