@@ -11,7 +11,16 @@ import numpy as np
 from core.alignment.segments import Alignment, Segment
 from core.analysis.features import FeatureFile
 from core.analysis.projection import evenly
-from core.analysis.spans import SpanTable, check_alignments, labels_at, nearest, require_clock, require_span, span_table
+from core.analysis.spans import (
+    TIE_SECONDS,
+    SpanTable,
+    check_alignments,
+    labels_at,
+    nearest,
+    require_clock,
+    require_span,
+    span_table,
+)
 from core.errors import DataError, InputError
 from core.findings import RowTable
 
@@ -467,8 +476,8 @@ def _paired_frames(one: FeatureFile, other: FeatureFile, begin_one: int, begin_o
     partner = nearest(centres[1], centres[0])
     apart = np.abs(centres[0] - centres[1][partner])
     # Rounding of times must not decide about a frame that is exactly half a stride away.
-    kept = np.flatnonzero(apart <= clocks[1].stride_seconds / 2 + 1e-9)
-    # Beyond the other's last frame several may come nearest to the same one; the nearest of them keeps it.
+    kept = np.flatnonzero(apart <= clocks[1].stride_seconds / 2 + TIE_SECONDS)
+    # Where frames lie half a stride apart, two may come nearest to one at the beginning; the nearer or first keeps it.
     best = kept[np.lexsort((apart[kept], partner[kept]))]
     best = np.sort(best[np.unique(partner[best], return_index=True)[1]])
     return Paired(best + begin_one, partner[best] + begin_other, float(apart[best].max(initial=0.0)))
