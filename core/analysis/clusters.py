@@ -5,6 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 
+LEAST_EXPLAINED = 0.6
+"""Share of what distance leaves that clusters must explain: planted borders explain .6 to 1; layers that drift apart at
+an uneven pace, without a border, mostly less."""
+
 LEAST_STEP = 0.01
 """Differences of similarity below this make no cluster, however regular they are."""
 
@@ -15,8 +19,9 @@ def layer_clusters(matrix: np.ndarray, layers: Sequence[int] | None = None) -> t
     Layers that are near are alike in any deep network; that alone makes no cluster. So each similarity is taken less
     the mean of all pairs of layers as far apart (as modularity takes edges less the expected, Newman 2006), and the
     groups are those whose inner pairs have the largest sum: exactly, by dynamic programming over all divisions. Their
-    number is the one of least BIC, a border counting as two parameters (its place and its level). So a
-    matrix without borders, flat or fading evenly with the distance, is one cluster.
+    number is the one of least BIC, a border counting as two parameters (its place and its level), among those that
+    explain LEAST_EXPLAINED of what distance leaves. So a matrix without borders, flat or fading evenly with the
+    distance, is one cluster.
 
     Args:
         matrix: (n_layers, n_layers), symmetric.
@@ -24,7 +29,10 @@ def layer_clusters(matrix: np.ndarray, layers: Sequence[int] | None = None) -> t
     """
     size = len(matrix)
     numbers = tuple(range(size) if layers is None else layers)
-    borders = min(_divisions(_surplus(matrix)), key=lambda borders: _bic(matrix, borders), default=(0, size))
+    surplus = _surplus(matrix)
+    whole = (0.0, _bic(surplus, 1, 0.0), (0, size))
+    found = [(*_judge(surplus, borders), borders) for borders in _divisions(surplus)[1:]]
+    *_, borders = min([whole, *(one for one in found if one[0] >= LEAST_EXPLAINED)], key=lambda one: one[1])
     return tuple(numbers[begin:end] for begin, end in pairwise(borders))
 
 
@@ -56,14 +64,18 @@ def _divisions(surplus: np.ndarray) -> list[tuple[int, ...]]:
     return found
 
 
-def _bic(matrix: np.ndarray, borders: tuple[int, ...]) -> float:
-    """BIC of: a level for each distance, and a step for pairs inside a group (both less their diagonal's mean)."""
-    size, n_groups = len(matrix), len(borders) - 1
-    group = np.searchsorted(borders, np.arange(size), side="right")
-    above = np.triu_indices(size, 1)
-    values = _surplus(matrix)[above]
-    inside = _surplus((group[:, None] == group[None, :]).astype(np.float64))[above]
-    size_inside = inside @ inside
-    left = values @ values - ((values @ inside) ** 2 / size_inside if size_inside > 1e-12 else 0.0)
+def _judge(surplus: np.ndarray, borders: tuple[int, ...]) -> tuple[float, float]:
+    """Share of the surplus' squares that one step for pairs inside a group explains, and the BIC of that."""
+    group = np.searchsorted(borders, np.arange(len(surplus)), side="right")
+    above = np.triu_indices(len(surplus), 1)
+    values, inside = surplus[above], _surplus((group[:, None] == group[None, :]).astype(np.float64))[above]
+    size = float((inside @ inside) * (values @ values))
+    explained = float(values @ inside) ** 2 / size if size > 1e-12 else 0.0
+    return explained, _bic(surplus, len(borders) - 1, explained)
+
+
+def _bic(surplus: np.ndarray, n_groups: int, explained: float) -> float:
+    values = surplus[np.triu_indices(len(surplus), 1)]
     n = max(1, len(values))
+    left = float(values @ values) * (1.0 - explained)
     return n * float(np.log(max(left, 0.0) / n + LEAST_STEP**2)) + 2 * (n_groups - 1) * float(np.log(n))

@@ -21,7 +21,7 @@ freedom that a t quantile no longer notices."""
 FLOOR_FLOPS = 3e11
 """Work that a noise floor may cost: about 2 s on two cores."""
 
-FEWEST_SHIFTS, MOST_SHIFTS = 40, 500
+FEWEST_SHIFTS, MOST_SHIFTS = 40, 300
 
 SQUARED_MASS = 0.995
 """Share of the squared eigenvalues that the axes of a CKA's noise floor must hold; CKA sees only squares."""
