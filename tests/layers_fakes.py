@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.comparison import ComparisonRow, compare_models
-from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
+from core.analysis.comparison import compare_models
+from core.arrays import OnProgress, Progress, ignore_progress
 from core.audio.reader import probe
 from core.errors import DataError
-from core.findings import LayersFindings, LayersSettings, Points, RowTable, Similarity
+from core.findings import RowTable, Similarity
+from core.tasks import LayersAnalysis, LayersRequest
 from tests.fakes import FakeTasks
 from tests.findings_fakes import MODELS, make_analysis
 
@@ -22,26 +23,9 @@ FRAMES_A_SECOND = 50
 
 
 @dataclass(frozen=True)
-class LayersRequest:
-    inputs: tuple[Path, ...]
-    embed: EmbedSettings
-    settings: LayersSettings
-    features_dir: Path
-    compare: str | None = None
-
-
-@dataclass(frozen=True)
-class LayersAnalysis:
-    findings: LayersFindings
-    points: Mapping[str, Points]
-    comparison: tuple[ComparisonRow, ...] = ()
-
-
-@dataclass(frozen=True)
 class FakeAppTasks(FakeTasks):
     """All that the app needs done; layers are analysed at once where the features folder has the recordings already."""
 
-    LayersRequest = LayersRequest
     n_points = 300
 
     def analyse_layers(self, request: LayersRequest, on_progress: OnProgress = ignore_progress) -> LayersAnalysis:

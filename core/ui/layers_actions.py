@@ -2,7 +2,7 @@
 
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,8 @@ import numpy as np
 
 from core.arrays import EmbedSettings, OnProgress, Progress
 from core.errors import InputError
-from core.findings import LayersFindings, LayersSettings, ModelFindings
+from core.findings import LayerProjection, LayersFindings, LayersSettings, ModelFindings
+from core.tasks import LayersAnalysis, LayersRequest
 from core.ui import cards, layers_views
 from core.ui.actions import ModelTasks, TabActions, buttons, page_of, plot, problems_of, reporter, too_much
 from core.ui.errors import explain, shown_errors
@@ -33,16 +34,14 @@ LISTEN_RATE = 16_000
 class LayersTasks(ModelTasks, Protocol):
     """What the tab needs done; ``core.tasks`` does it."""
 
-    LayersRequest: Callable[..., Any]
+    def analyse_layers(self, request: LayersRequest, on_progress: OnProgress) -> LayersAnalysis:
+        """Analyse recordings."""
 
-    def analyse_layers(self, request: Any, on_progress: OnProgress) -> Any:
-        """Analyse recordings: an object with findings, points (by model) and comparison."""
-
-    def summarise_layers(self, analysis: Any) -> dict[str, Any]:
+    def summarise_layers(self, analysis: LayersAnalysis) -> dict[str, Any]:
         """Return what was found as JSON-ready numbers."""
 
     def write_layers(
-        self, analysis: Any, folder: Path, on_progress: OnProgress, *, force: bool = False
+        self, analysis: LayersAnalysis, folder: Path, on_progress: OnProgress, *, force: bool = False
     ) -> dict[str, Path]:
         """Write report, figures and tables."""
 
@@ -77,13 +76,13 @@ class Analysis:
         maps: t-SNE maps so far by model and layer, (n, 2), with a note on each.
     """
 
-    found: Any
+    found: LayersAnalysis
     maps: dict[tuple[str, int], tuple[np.ndarray, str]] = field(default_factory=dict)
 
     @property
     def findings(self) -> LayersFindings:
         """What was found, with the maps that were made since."""
-        findings: LayersFindings = self.found.findings
+        findings = self.found.findings
         return replace(findings, models=tuple(self._with_maps(model) for model in findings.models))
 
     def model(self, name: str) -> ModelFindings:
@@ -93,7 +92,7 @@ class Analysis:
             raise InputError(f"Got the model {name!r}; this analysis has no such model. Analyse again.")
         return found[0]
 
-    def complete(self) -> Any:
+    def complete(self) -> LayersAnalysis:
         """Return what the task returned, with the maps, for the files."""
         return replace(self.found, findings=self.findings)
 
@@ -103,7 +102,7 @@ class Analysis:
         return self.maps[model, min(made, key=lambda index: abs(index - layer))][0] if made else None
 
     def _with_maps(self, model: ModelFindings) -> ModelFindings:
-        def with_map(layer: Any) -> Any:
+        def with_map(layer: LayerProjection) -> LayerProjection:
             made = self.maps.get((model.model, layer.index))
             return layer if made is None else replace(layer, tsne=made[0], tsne_note=made[1])
 
@@ -165,7 +164,7 @@ class LayersActions(TabActions[LayersTasks]):
             second = None if compare in ("", NO_MODEL) else compare
             progress(0, desc="Loading the model")
             import_all()
-            asked = self.tasks.LayersRequest(sent.recordings, embed, settings, features, second)
+            asked = LayersRequest(sent.recordings, embed, settings, features, second)
             analysis = Analysis(self.tasks.analyse_layers(asked, reporter(run, progress)))
         run.keep(analysis)
         return self.tasks.summarise_layers(analysis.found), run.id

@@ -1,13 +1,14 @@
 """What the tab "Layers" shows of an analysis: figures with captions, facts, tables. All foreign text is escaped."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from core.analysis.comparison import ComparisonRow
 from core.figures.plotly_json import Figure, packed, to_json
 from core.findings import LayersFindings, ModelFindings, RowTable
 from core.ui import cards
@@ -132,8 +133,8 @@ def _how(findings: LayersFindings) -> str:
     return escape(f"{recordings}." + (f" Time: {spent}." if spent else ""))
 
 
-def comparison(rows: Sequence[Any], findings: LayersFindings) -> str:
-    """Show the comparison as a table; ``rows`` have aspect, first, second and verdict."""
+def comparison(rows: Sequence[ComparisonRow], findings: LayersFindings) -> str:
+    """Show the comparison as a table."""
     names = [cards.model_name(model.model) for model in findings.models if not model.control][:2]
     if len(names) == 1:
         return table(["", names[0]], ([row.aspect, row.first] for row in rows), "strata-comparison")
@@ -169,7 +170,7 @@ def _cells(rows: RowTable) -> Iterator[list[str]]:
         yield [rows.recordings[recording], *times, *(str(labels[place]) for labels in rows.labels.values())]
 
 
-def table(head: Sequence[str], rows: Any, css_class: str) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], css_class: str) -> str:
     """Return a table that scrolls by itself where the page is narrow, and by keyboard."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>" for cells in rows)
