@@ -1,7 +1,7 @@
 """Cost and quality of the layerwise analysis, beside what it replaces, in one run: ``python -m bench.layers``.
 
-The states are those of the bundled encoder, and of the same architecture with random weights, on real speech: LibriSpeech
-test-other from STRATA_TEST_DATA (default ``../shared/data``). Times are CPU seconds of all threads: machines are shared,
+The states are those of the bundled encoder, and of the same architecture with random weights, on real speech:
+LibriSpeech test-other from STRATA_TEST_DATA (default ``../shared/data``). Times are CPU seconds of all threads: machines are shared,
 and only ratios are quoted.
 """
 

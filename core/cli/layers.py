@@ -104,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
         console.emit_json(tasks.summarise_layers(analysis))
     else:
         # The two to open, then the folders of the rest: a list of a hundred files hides them.
-        folders = dict.fromkeys(path.parent for path in files.values() if path.parent != args.output)
+        parts = (path.relative_to(args.output).parts for path in files.values())
+        folders = dict.fromkeys(args.output / names[0] for names in parts if len(names) > 1)
         console.emit_paths([files["report"], files["summary"], *folders])
     return 2 if analysis.findings.failures else 0
 
