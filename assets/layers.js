@@ -13,7 +13,7 @@ function maps() {
 function load(value) {
   if (!value || !value.run) { silence(); return; }
   if (value.run === state.run) return;
-  Object.assign(state, { run: value.run, urls: value.urls, layers: [], layer: null, colour: null });
+  Object.assign(state, { run: value.run, urls: value.urls });
   heard.textContent = "Click a point to hear it.";
   howLong.value = value.span === "frame" ? "0.5" : "row";
   take(value.urls[0] ?? "");
@@ -118,4 +118,9 @@ lasso.addEventListener("click", () => {
 });
 watch("value", () => load(props.value));
 load(props.value);
-setInterval(() => maps().filter((graph) => graph.dataset.strata === undefined).forEach(hook), 200);
+setInterval(() => {
+  maps().filter((graph) => graph.dataset.strata === undefined).forEach(hook);
+  // A new value puts the widgets back to what the template says.
+  const graph = drawn("#layers-pca");
+  if (graph && colour.options.length !== colours(graph).length) offer(graph);
+}, 200);

@@ -38,7 +38,7 @@ def embed(page: Any, recording: Path) -> None:
     """Embed all layers of a recording and wait for the plots."""
     page.wait_for_selector("#embed-start")
     page.wait_for_function("document.querySelector('#embed-model input')?.value")
-    page.get_by_label("Layers").click()
+    page.get_by_label("Layers").locator("visible=true").click()
     page.get_by_role("option", name="All", exact=True).click()
     page.locator("#embed-source input[type=file]").set_input_files(recording)
     page.wait_for_selector("#embed-source .filename")

@@ -27,6 +27,9 @@ ALIGNMENTS = (".textgrid", ".ctm", ".csv", ".json")
 NO_MODEL = "none"
 """Value of the second model where there is none: Gradio shows no label for an empty one."""
 
+SINGLY = (".html", ".json", ".png", ".svg", ".csv", ".npz", ".parquet")
+"""Suffixes of the files that are offered singly, in this order; the embedding projector's many are in the zip only."""
+
 LISTEN_RATE = 16_000
 """Hz of the sound in the player."""
 
@@ -331,13 +334,14 @@ class LayersActions(TabActions[LayersTasks]):
             progress: Filled in by Gradio.
 
         Returns:
-            One zip of everything, then each file.
+            One zip of everything, then most files singly, the report first.
         """
         run = self.find(run_id, request)
         run.stop.clear()
         folder = run.folder / "layers"
         written = self.tasks.write_layers(run.result(Analysis).complete(), folder, reporter(run, progress), force=True)
-        return [str(_packed(folder)), *(str(path) for path in written.values())]
+        singly = sorted((path for path in written.values() if path.suffix in SINGLY), key=_by_use)
+        return [str(_packed(folder)), *map(str, singly)]
 
 
 def _count(value: float) -> int:
@@ -411,6 +415,10 @@ def _no_map() -> list[Any]:
 
 def _no_rows() -> list[Any]:
     return ["", gr.DownloadButton(value=None, visible=False)]
+
+
+def _by_use(path: Path) -> tuple[int, str]:
+    return SINGLY.index(path.suffix), path.name
 
 
 def _packed(folder: Path) -> Path:

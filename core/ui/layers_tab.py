@@ -80,7 +80,7 @@ def build(settings: UiSettings) -> LayersTab:
 
 def _build_inputs(settings: UiSettings) -> dict[str, Any]:
     source = gr.File(
-        label="Recordings, with alignments if you have them",
+        label="Recordings and alignments",
         file_count="multiple",
         elem_id="layers-source",
         height=150,
@@ -183,9 +183,10 @@ def _build_maps() -> dict[str, Any]:
 
 
 def _build_files() -> dict[str, Any]:
-    gr.HTML(
-        cards.note("A report for the browser, figures for paper and every number as a table, singly and in one zip.")
-    )
+    gr.HTML(cards.note(
+        "A report for the browser, figures for paper and every number as a table, in one zip and singly. The files for "
+        "TensorBoard's projector are in the zip."
+    ))  # fmt: skip
     make = gr.Button("Make the report and the files", elem_id="layers-make-files")
     files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="layers-files")
     with gr.Accordion("All numbers of this analysis", open=False):

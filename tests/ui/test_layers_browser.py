@@ -240,6 +240,10 @@ def test_a_map_is_watched_and_stopped_and_a_second_look_is_instant(visit_layers,
     page.page.wait_for_selector("#layers-results", state="hidden")
     page.wait_until(lambda: page.page.locator("#layers-results").is_visible(), 3)
     page.wait_for_result()
+    # The page steers the new maps as it did the old ones.
+    page.wait_until(lambda: page.page.locator(".strata-colour option").count() > 2)
+    page.page.locator(".strata-layer").fill("6")
+    page.wait_until(lambda: page.page.locator(".strata-slider output").inner_text() == "6 of 6")
     # A map that needs more rows says so where the map would be.
     page.page.get_by_label("Perplexity").fill("200")
     page.watch()
