@@ -1,8 +1,8 @@
 """Cost and quality of the layerwise analysis, beside what it replaces, in one run: ``python -m bench.layers``.
 
 The states are those of the bundled encoder, and of the same architecture with random weights, on real speech:
-LibriSpeech test-other from STRATA_TEST_DATA (default ``../shared/data``). Times are CPU seconds of all threads: machines are shared,
-and only ratios are quoted.
+LibriSpeech test-other from STRATA_TEST_DATA (default ``../shared/data``). Times are CPU seconds of all threads:
+machines are shared, and only ratios are quoted.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def sequence_rows(values: np.ndarray) -> Iterator[Row]:
 
 def moved(maps: list[np.ndarray]) -> float:
     """Mean distance that a point moves from one map to the next, in units of the mean distance from the centre."""
-    steps = [np.linalg.norm(b - a, axis=1).mean() for a, b in zip(maps, maps[1:], strict=False)]
+    steps = [np.linalg.norm(b - a, axis=1).mean() for a, b in pairwise(maps)]
     return float(np.mean(steps) / np.mean([np.linalg.norm(a - a.mean(axis=0), axis=1).mean() for a in maps]))
 
 

@@ -57,6 +57,8 @@ def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[Featur
     if not request.inputs:
         return [read_features(request.features_dir, request.settings.num_files)]
     items = list_inputs(list(request.inputs))[: request.settings.num_files]
+    if request.settings.alignments is not None:  # before the model runs for an hour
+        read_alignments(request.settings.alignments, [item.source.stem for item in items])
     runs = []
     for source in _sources(request):
         embed = replace(request.embed, model=source.found.name)
