@@ -71,16 +71,19 @@ def shrunken_discriminant() -> "Pipeline":
     return make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.01))
 
 
-def standardised_axes(n_axes: int) -> "Pipeline":
-    """Standardise every dim, then keep the ``n_axes`` principal axes: many dims made few enough for the rows there are.
+def on_standardised_axes(values: NDArray, train: NDArray, n_axes: int) -> NDArray:
+    """Put rows ``(n, dim)`` on the ``n_axes`` principal axes of the standardised dims of the rows ``train``.
 
-    Standardising first keeps a few dims of large variance from deciding alone.
+    Many dims are made few enough for the rows there are; standardising first keeps a few dims of large variance from
+    deciding alone. Returns ``(n, n_axes)``; zeros where nothing varies.
     """
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), PCA(n_axes, svd_solver="covariance_eigh"))
+    axes = make_pipeline(StandardScaler(), PCA(n_axes, svd_solver="covariance_eigh"))
+    with np.errstate(invalid="ignore"):  # shares of variance of dims that do not vary, which nobody asks for
+        return axes.fit(values[train]).transform(values)
 
 
 def run_probe(probe: Probe, layers: NDArray, labels: NDArray, groups: NDArray) -> Outcome:
@@ -106,6 +109,8 @@ def fit_predict(
     classifier: "Callable[[], Pipeline]", features: NDArray, labels: NDArray, train: NDArray, test: NDArray
 ) -> NDArray:
     """Fit on the rows ``train`` of ``features`` ``(n, dim)`` and predict the labels of the rows ``test``."""
+    if (labels[train] == labels[train][0]).all():  # nothing to tell apart: scikit-learn refuses to fit
+        return np.full(len(test), labels[train][0])
     return classifier().fit(features[train], labels[train]).predict(features[test])
 
 

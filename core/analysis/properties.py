@@ -21,9 +21,18 @@ from core.analysis.probes import (
     chance_level,
     exchanged_units,
     fit_predict,
-    shifted_within,
+    on_standardised_axes,
     shrunken_discriminant,
-    standardised_axes,
+)
+from core.analysis.splits import (
+    N_FOLDS,
+    NotPossible,
+    Split,
+    shift_in_time,
+    shuffle_labels,
+    split_table,
+    stratified,
+    widest_groups,
 )
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.errors import DataError
@@ -42,16 +51,11 @@ FEWEST_ROWS = 50
 FEWEST_OF_A_CLASS = 5
 """Rows that a class needs; it must also occur in two groups, or it would only be tested or only be trained."""
 
-N_FOLDS = 5
 N_SHUFFLES = 3
 """Shuffles of labels that a probe's or a CCA's control is the mean of."""
 
 N_INFORMATION_SHUFFLES = 20
 """For mutual information, where they cost little: half are subtracted, half are the control."""
-
-STRETCH_SECONDS = 2.0
-GAP_SECONDS = 0.5
-"""A single recording is cut into stretches of at least 2 s; training rows within 0.5 s of a tested one are left out."""
 
 _TITLES = {
     "mel_cca": "Log-mel energies (CCA)",
@@ -72,24 +76,6 @@ _MEASURES = {
     "and tested",
 }
 _WHAT = {"mel": "log-mel energies", "phone": "phones", "word": "words", "speaker": "speakers", "label": "labels"}
-Fold = tuple[np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Which rows are trained on and which are tested.
-
-    Attributes:
-        kind: What never stands on both sides: ``speaker``, ``recording`` or ``block``.
-        groups: (n,) the group of each row of the table.
-        folds: Row numbers to train on and to test.
-        note: Why it is this kind.
-    """
-
-    kind: str
-    groups: np.ndarray
-    folds: tuple[Fold, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,10 +124,6 @@ class Answer:
     shuffled: float
     interval: tuple[float, float] | None
     inflation: float = 0.0
-
-
-class NotPossible(Exception):
-    """A property that this material does not allow; the text says why."""
 
 
 def properties(
@@ -205,25 +187,27 @@ def _questions(
 def _mel_question(table: RowTable, mel: MelSource | None, seed: int, on_progress: OnProgress) -> Question:
     if mel is None:
         raise NotPossible("There is no sound to take log-mel energies from.")
-    split = _split(table, 2)
+    if not (np.isfinite(table.start).all() and np.isfinite(table.stop).all()):
+        raise NotPossible("The times of the rows are not known.")
     rows = _enough(np.arange(len(table)), "rows")
+    split = split_table(table, 2)
     on_progress(Progress("log-mel", 0, 1, ""))
     energies = np.asarray(mel(table), dtype=np.float64)
     if not np.isfinite(energies).all():
         raise DataError("The log-mel energies are not finite. Check the recordings for NaN samples.")
     on_progress(Progress("log-mel", 1, 1, ""))
-    nulls = tuple(energies[_shift(table, rows, seed + draw)] for draw in range(N_SHUFFLES))
+    nulls = tuple(energies[shift_in_time(table, rows, seed + draw)] for draw in range(N_SHUFFLES))
     return Question("mel_cca", rows, energies, nulls, split, seed, split.note)
 
 
 def _label_question(table: RowTable, kind: str, measure: str, seed: int) -> Question:
     names = _labels(table, kind)
-    groups, split_kind, why = _groups(table)
+    groups, split_kind, why = widest_groups(table)
     rows, codes, left_out = _classes(names, groups, kind, split_kind)
     stratify = names if kind == "label" else None
-    split = _split(table, N_FOLDS if measure == "accuracy" else 2, stratify)
+    split = split_table(table, N_FOLDS if measure == "accuracy" else 2, stratify)
     draws = N_INFORMATION_SHUFFLES if measure == "mi" else N_SHUFFLES
-    nulls = tuple(_shuffled(table, rows, codes, seed + draw) for draw in range(draws))
+    nulls = tuple(shuffle_labels(table, rows, codes, seed + draw) for draw in range(draws))
     return Question(f"{kind}_{measure}", rows, codes, nulls, split, seed, " ".join(filter(None, (left_out, why))))
 
 
@@ -231,7 +215,7 @@ def _speaker_question(table: RowTable, seed: int) -> Question:
     names = _labels(table, "speaker")
     rows, codes, left_out = _classes(names, table.recording, "speaker", "recording")
     groups = table.recording
-    split = Split("recording", groups, tuple(_stratified(rows, codes, groups[rows])))
+    split = Split("recording", groups, tuple(stratified(rows, codes, groups[rows])))
     nulls = tuple(
         exchanged_units(codes, groups[rows], np.random.default_rng(seed + draw)) for draw in range(N_SHUFFLES)
     )
@@ -282,101 +266,6 @@ def _enough(rows: np.ndarray, what: str) -> np.ndarray:
     return rows
 
 
-# ------------------------------------------------------------------------------------------------------------ splits
-
-
-def _groups(table: RowTable) -> tuple[np.ndarray, str, str]:
-    """The widest groups that can be held out: (n,) numbers, their kind, and why no wider."""
-    speakers = np.asarray(table.labels.get("speaker", np.full(len(table), "")), dtype=str)
-    unknown = int((speakers == "").sum())
-    if len(set(speakers.tolist())) >= 2 and not unknown:
-        return np.unique(speakers, return_inverse=True)[1], "speaker", ""
-    why = "Speakers are not known" if unknown == len(table) else f"Of {unknown} rows the speaker is not known"
-    why = f"{why if unknown else 'There is one speaker'}, so"
-    if len(np.unique(table.recording)) >= 2:
-        return table.recording, "recording", f"{why} the same speaker may be trained and tested."
-    blocks = _blocks(table)
-    return blocks, "block", f"{why} parts of one recording are trained and tested, {GAP_SECONDS:g} s apart."
-
-
-def _blocks(table: RowTable) -> np.ndarray:
-    """Number the stretches of a single recording; as many as 2 for each fold."""
-    begin, end = float(table.start.min(initial=np.inf)), float(table.stop.max(initial=-np.inf))
-    count = min(2 * N_FOLDS, int((end - begin) / STRETCH_SECONDS)) if len(table) else 0
-    if count < 2:
-        raise NotPossible(
-            f"There is one recording, with rows over {max(0.0, end - begin):.1f} s; at least {2 * STRETCH_SECONDS:g} s "
-            "or a second recording are needed to hold a part out."
-        )
-    middle = (table.start + table.stop) / 2
-    return np.clip(((middle - begin) / (end - begin) * count).astype(np.int64), 0, count - 1)
-
-
-def _split(table: RowTable, n_folds: int, stratify: np.ndarray | None = None) -> Split:
-    """Folds over the widest groups; with ``stratify``, (n,) names, of alike classes."""
-    from sklearn.model_selection import GroupKFold
-
-    groups, kind, why = _groups(table)
-    rows = np.arange(len(table))
-    if stratify is not None:
-        folds = list(_stratified(rows, np.unique(stratify, return_inverse=True)[1], groups))
-    else:
-        folds = list(GroupKFold(min(n_folds, len(np.unique(groups)))).split(rows, groups=groups))
-    if kind == "block":
-        folds = [(_away(table, train, test), test) for train, test in folds]
-    if any(len(train) < 2 for train, _ in folds):
-        raise NotPossible("The recording is too short to keep training rows away from tested ones.")
-    return Split(kind, groups, tuple(folds), why)
-
-
-def _stratified(rows: np.ndarray, codes: np.ndarray, groups: np.ndarray) -> Iterator[Fold]:
-    """Folds of whole groups with alike shares of the classes, in numbers of the table's rows."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    count = min(N_FOLDS, len(np.unique(groups)), int(np.bincount(codes).max()))
-    for train, test in StratifiedGroupKFold(count).split(rows, codes, groups):
-        if len(test):
-            yield rows[train], rows[test]
-
-
-def _away(table: RowTable, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Training rows of one recording that lie at least the gap away from every tested row."""
-    starts, stops = np.sort(table.start[test]), np.sort(table.stop[test])
-    # Tested rows that begin before this row ends, less those that end before it begins: those that it touches.
-    before = np.searchsorted(starts, table.stop[train] + GAP_SECONDS, side="left")
-    after = np.searchsorted(stops, table.start[train] - GAP_SECONDS, side="right")
-    return train[before == after]
-
-
-# ---------------------------------------------------------------------------------------------------------- shuffles
-
-
-def _shuffled(table: RowTable, rows: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
-    """Shuffle labels where they live: between speakers or recordings that have one each, else in time within each."""
-    speakers = np.asarray(table.labels.get("speaker", np.full(len(table), "")), dtype=str)[rows]
-    for units in (speakers, table.recording[rows]):
-        if len(np.unique(units)) >= 2 and _is_constant(codes, units):
-            return exchanged_units(codes, units, np.random.default_rng(seed))
-    return codes[_shift(table, rows, seed)]
-
-
-def _is_constant(codes: np.ndarray, units: np.ndarray) -> bool:
-    """Whether (nearly: nine rows in ten) all rows of a unit have its most frequent label."""
-    _, inverse = np.unique(units, return_inverse=True)
-    pairs, counts = np.unique(np.stack([inverse, codes]), axis=1, return_counts=True)
-    most = np.zeros(int(inverse.max()) + 1)
-    np.maximum.at(most, pairs[0], counts)
-    return bool(most.sum() >= 0.9 * len(codes))
-
-
-def _shift(table: RowTable, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Positions within ``rows`` that shift each recording's rows in time."""
-    in_time = np.lexsort((table.start[rows], table.recording[rows]))
-    order = np.empty(len(rows), dtype=np.int64)
-    order[in_time] = in_time[shifted_within(table.recording[rows][in_time], np.random.default_rng(seed))]
-    return order
-
-
 # ----------------------------------------------------------------------------------------------------------- answers
 
 
@@ -423,7 +312,7 @@ class _Features:
             key = train.tobytes()
             if key not in self.known:
                 count = min(MOST_AXES, self.values.shape[1], len(train) - 1)
-                self.known[key] = standardised_axes(count).fit(self.values[train]).transform(self.values)
+                self.known[key] = on_standardised_axes(self.values, train, count)
             inside, outside = (place[rows][place[rows] >= 0] for rows in (train, test))
             if len(inside) and len(outside):
                 yield self.known[key][question.rows, : max(1, len(inside) // ROWS_AN_AXIS)], inside, outside
@@ -434,11 +323,17 @@ def _answer_accuracy(question: Question, layer: _Features) -> Answer:
     predictions = np.full((len(targets), len(question.rows)), -1)
     for features, train, test in layer.on_axes(question):
         for found, target in zip(predictions, targets, strict=True):
-            found[test] = fit_predict(shrunken_discriminant, features, target, train, test)
+            found[test] = fit_predict(shrunken_discriminant, features, target, _with_spread(target, train), test)
     groups = question.split.groups[question.rows]
     interval = bootstrap_interval(accuracy, question.target, predictions[0], groups)
     scores = [accuracy(target, found) for target, found in zip(targets, predictions, strict=True)]
     return Answer(scores[0], float(np.mean(scores[1:])), interval if len(np.unique(groups)) > 2 else None)
+
+
+def _with_spread(target: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Training rows without the classes that have a single one: they say nothing about the spread within classes."""
+    several = np.bincount(target[train])[target[train]] > 1
+    return train[several] if several.any() else train
 
 
 def _answer_mi(question: Question, layer: _Features) -> Answer:

@@ -6,6 +6,7 @@ repulsion (van der Maaten 2014); neighbours are exact. What is decided here: few
 from the map before, so that points move instead of jump.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,6 @@ from core.arrays import OnProgress, Progress, ignore_progress
 from core.errors import InputError
 
 if TYPE_CHECKING:
-    from openTSNE import TSNEEmbedding
     from scipy.sparse import csr_matrix
 
 NEIGHBOURS_PER_PERPLEXITY = 3
@@ -30,11 +30,14 @@ LEAST_PERPLEXITY = 2.0
 INITIAL_STD = 1e-4
 """Standard deviation of the start's first axis: so small that every point can still go anywhere."""
 
-WARM_SHRINK = 0.5
-"""Size to which the map before is drawn in for the next layer.
+WARM_SHRINK = 0.9
+"""Size to which the map before is drawn in for the next layer: what a map grows by in the iterations that follow."""
 
-At full size the points of a layer that differs much find no way past each other (on shuffled rows .16 fewer neighbours
-kept); at half size the map is as good as a fresh one (within .004), while points move a third less (5,000 frames).
+LEAST_FIT = 0.1
+"""Share of neighbours, above chance, that the map before must keep of a layer to be its start.
+
+Below it, the layers have nothing to do with each other. From a map at full size points then find no way past each
+other: on shuffled rows such a map kept .16 fewer neighbours than a fresh one.
 """
 
 THETA = 0.8
@@ -46,7 +49,11 @@ FINAL_THETA = 0.2
 
 @dataclass(frozen=True)
 class Phase:
-    """Iterations with one strength of attraction."""
+    """Iterations with one strength of attraction.
+
+    With few rows exaggeration is bounded by n / (3 perplexity), how many times more often than by chance a row is a
+    neighbour: attraction beyond it draws all points into one, which they do not leave.
+    """
 
     iterations: int
     exaggeration: float
@@ -56,8 +63,8 @@ class Phase:
 FRESH = (Phase(150, 12.0, 0.5), Phase(350, 1.0, 0.8))
 """From PCA: groups gather first, then spread."""
 
-WARM = (Phase(50, 4.0, 0.5), Phase(250, 1.0, 0.8))
-"""From the map before: enough to regroup."""
+WARM = (Phase(50, 3.0, 0.5), Phase(250, 1.0, 0.8))
+"""From the map before: enough to regroup. Neighbouring layers of speech keep as many neighbours as fresh maps (.01)."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,12 @@ class TsneSettings:
         perplexity: How many neighbours a point has, softly; below a third of the rows.
         n_axes: Principal axes that the rows are reduced to before.
         every: Iterations from one state to the next.
-        n_threads: Of the optimiser. One, as threads of a busy machine spend more time waiting than they save.
         seed: Of what is drawn at random: the tie-break of rows that are equal.
     """
 
     perplexity: float = 30.0
     n_axes: int = 50
     every: int = 25
-    n_threads: int = 1
     seed: int = 0
 
 
@@ -147,13 +152,15 @@ def check_perplexity(perplexity: float, n: int) -> None:
 def tsne_steps(rows: np.ndarray, settings: TsneSettings, initial: np.ndarray | None = None) -> Iterator[TsneState]:
     """Lay out the rows on a map, step by step; stop taking states to stop the work.
 
-    The same rows and settings give the same states, at any number of threads.
+    The same rows and settings give the same states. One thread works: those of the optimiser wait actively for each
+    other, which on a machine that others use takes many times what they save.
 
     Args:
         rows: (n, dim), one layer.
         settings: What to compute.
-        initial: (n, 2), the map of the layer before. The new one starts from it with fewer iterations, and each state
-            is turned, mirrored and shifted onto it (never scaled: how far a map spreads is the optimiser's finding).
+        initial: (n, 2), the map of the layer before. The new one starts from it and takes fewer iterations, unless it
+            keeps none of this layer's neighbours. Each state is turned, mirrored and shifted onto it; never scaled: how
+            far a map spreads is the optimiser's finding.
 
     Yields:
         The start, then a state each ``settings.every`` iterations and at the end.
@@ -165,16 +172,14 @@ def tsne_steps(rows: np.ndarray, settings: TsneSettings, initial: np.ndarray | N
     if initial is not None and initial.shape != (len(rows), 2):
         raise ValueError(f"Got a start of shape {initial.shape}; expected {(len(rows), 2)}.")
     reduced = reduce_rows(rows, settings.n_axes)
-    start = fresh_start(reduced, settings.seed) if initial is None else WARM_SHRINK * (initial - initial.mean(axis=0))
-    phases = FRESH if initial is None else WARM
+    start, phases = _beginning(reduced, initial, settings.seed)
+    layout = _Layout(start, affinities(reduced, settings), settings)
     total, done = sum(phase.iterations for phase in phases), 0
-    embedding = _embedding(reduced, start, settings)
-    yield TsneState(0, total, _placed(embedding, initial), _divergence(embedding))
-    for phase, n_iterations in _pieces(phases, settings.every):
-        embedding.optimize(n_iterations, exaggeration=phase.exaggeration, momentum=phase.momentum, inplace=True)
-        done += n_iterations
-        kl = _divergence(embedding) if done == total else float(embedding.kl_divergence)
-        yield TsneState(done, total, _placed(embedding, initial), kl)
+    yield TsneState(0, total, layout.points(initial), layout.divergence())
+    for phase, iterations in _pieces(phases, settings.every):
+        kl = layout.advance(phase, iterations)
+        done += iterations
+        yield TsneState(done, total, layout.points(initial), layout.divergence() if done == total else kl)
 
 
 def tsne_sequence(
@@ -185,19 +190,16 @@ def tsne_sequence(
     Args:
         values: (n_layers, n, dim), the same rows in every layer.
         settings: What to compute.
-        on_progress: Told of the iterations done, over all layers.
+        on_progress: Told of the layers done, each iteration being a part of one.
 
     Raises:
         InputError: the perplexity is too large for the rows.
     """
     check_perplexity(settings.perplexity, values.shape[1])
-    lengths = [sum(phase.iterations for phase in (WARM if index else FRESH)) for index in range(len(values))]
     maps: list[TsneMap] = []
     for index, rows in enumerate(values):
-        before = maps[-1].points if maps else None
-        for state in tsne_steps(rows, settings, before):
-            done = sum(lengths[:index]) + state.iteration
-            on_progress(Progress("t-SNE", done, sum(lengths), "iteration"))
+        for state in tsne_steps(rows, settings, maps[-1].points if maps else None):
+            on_progress(Progress("t-SNE", index + state.iteration / state.total, len(values), "layer"))
         maps.append(finished_map(rows, state, settings))
     return tuple(maps)
 
@@ -249,15 +251,54 @@ def affinities(reduced: np.ndarray, settings: TsneSettings) -> "csr_matrix":
     n_neighbours = int(NEIGHBOURS_PER_PERPLEXITY * settings.perplexity)
     search = NearestNeighbors(n_neighbors=n_neighbours, algorithm="brute").fit(reduced)
     distances, numbers = search.kneighbors()
-    return joint_probabilities_nn(numbers, distances, [settings.perplexity], n_jobs=settings.n_threads)
+    return joint_probabilities_nn(numbers, distances, [settings.perplexity], n_jobs=1)
 
 
-def _embedding(reduced: np.ndarray, start: np.ndarray, settings: TsneSettings) -> "TSNEEmbedding":
-    from openTSNE import TSNEEmbedding
-    from openTSNE.affinity import PrecomputedAffinities
+class _Layout:
+    """Points on their way, with openTSNE's optimiser."""
 
-    joint = PrecomputedAffinities(affinities(reduced, settings), normalize=False)
-    return TSNEEmbedding(start, joint, negative_gradient_method="bh", theta=THETA, n_jobs=settings.n_threads)
+    def __init__(self, start: np.ndarray, joint: "csr_matrix", settings: TsneSettings) -> None:
+        from openTSNE import TSNEEmbedding
+        from openTSNE.affinity import PrecomputedAffinities
+
+        self.joint, self.most = joint, len(start) / (NEIGHBOURS_PER_PERPLEXITY * settings.perplexity)
+        self.embedding = TSNEEmbedding(
+            start,
+            PrecomputedAffinities(joint, normalize=False),
+            negative_gradient_method="bh",
+            theta=THETA,
+            n_jobs=1,
+        )
+
+    def advance(self, phase: Phase, iterations: int) -> float:
+        """Go on for some iterations; return the divergence as the optimiser estimates it."""
+        # openTSNE's own exaggeration multiplies in place and divides after: rounding that grows to other maps.
+        exaggeration = min(phase.exaggeration, self.most)
+        self.embedding.affinities.P = self.joint * exaggeration
+        rate = len(self.embedding) / exaggeration
+        self.embedding.optimize(iterations, learning_rate=rate, momentum=phase.momentum, inplace=True)
+        return float(self.embedding.kl_divergence) / exaggeration - math.log(exaggeration)
+
+    def divergence(self) -> float:
+        """Kullback-Leibler divergence where the points stand."""
+        self.embedding.affinities.P = self.joint
+        self.embedding.optimize(0, theta=FINAL_THETA, inplace=True)
+        return float(self.embedding.kl_divergence)
+
+    def points(self, onto: np.ndarray | None) -> np.ndarray:
+        """Copy the points, (n, 2) float32, aligned to the map before where there is one."""
+        points = np.array(self.embedding, dtype=np.float64)
+        return (points if onto is None else align_map(points, onto)).astype(np.float32)
+
+
+def _beginning(reduced: np.ndarray, initial: np.ndarray | None, seed: int) -> tuple[np.ndarray, tuple[Phase, ...]]:
+    """Where points start and what then happens: from the map before, if it knows more than chance of this layer."""
+    if initial is not None:
+        chance = neighbour_chance(len(reduced))
+        kept = neighbour_preservation(reduced, initial, most=500, seed=seed)
+        if kept - chance >= LEAST_FIT * (1.0 - chance):
+            return WARM_SHRINK * (initial - initial.mean(axis=0)), WARM
+    return fresh_start(reduced, seed), FRESH
 
 
 def _pieces(phases: tuple[Phase, ...], every: int) -> Iterator[tuple[Phase, int]]:
@@ -265,15 +306,3 @@ def _pieces(phases: tuple[Phase, ...], every: int) -> Iterator[tuple[Phase, int]
     for phase in phases:
         for begin in range(0, phase.iterations, every):
             yield phase, min(every, phase.iterations - begin)
-
-
-def _divergence(embedding: "TSNEEmbedding") -> float:
-    """Kullback-Leibler divergence where the points stand."""
-    embedding.optimize(0, theta=FINAL_THETA, inplace=True)
-    return float(embedding.kl_divergence)
-
-
-def _placed(embedding: "TSNEEmbedding", onto: np.ndarray | None) -> np.ndarray:
-    """Copy the points of a map, (n, 2) float32, aligned to the map before where there is one."""
-    points = np.array(embedding, dtype=np.float64)
-    return (points if onto is None else align_map(points, onto)).astype(np.float32)

@@ -79,10 +79,12 @@ def test_axes_are_the_principal_ones_of_standardised_dims():
     rng = np.random.default_rng(0)
     values = (rng.standard_normal((300, 12)) @ rng.standard_normal((12, 12))).astype(np.float32)
     values[:, 0] *= 1_000  # an outlier dim
-    ours = probes.standardised_axes(4).fit_transform(values)
-    scaled = (values - values.mean(0)) / values.std(0)
-    left, sizes, _ = np.linalg.svd(scaled, full_matrices=False)
-    np.testing.assert_allclose(np.abs(ours), np.abs(left[:, :4] * sizes[:4]), atol=0.02)
+    ours = probes.on_standardised_axes(values, np.arange(250), 4)
+    fitted = values[:250]
+    scaled = (values - fitted.mean(0)) / fitted.std(0)
+    axes = np.linalg.svd(scaled[:250], full_matrices=False)[2]
+    np.testing.assert_allclose(np.abs(ours), np.abs(scaled @ axes[:4].T), atol=0.02)
+    np.testing.assert_array_equal(probes.on_standardised_axes(np.ones((9, 3)), np.arange(5), 2), np.zeros((9, 2)))
 
 
 def test_shifts_stay_inside_their_recording_and_keep_runs():

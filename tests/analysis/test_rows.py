@@ -230,7 +230,8 @@ def test_segments_too_short_for_a_frame_take_the_nearest_one():
     segments = [Segment(0.0, 0.01, "a"), Segment(0.5, 0.501, "b"), Segment(0.999, 1.05, "c"), Segment(1.05, 1.06, "d")]
     table = span_table(segments, CLOCK, 50, "word")  # the last centre is 0.9925
     assert table.first.tolist() == [0, 24, 49, 49] and table.count.tolist() == [1, 1, 1, 1] and table.n_nearest == 4
-    assert span_table([Segment(0.0125, 0.0325, "a")], CLOCK, 50, "word").count.tolist() == [1]  # start in, stop out
+    edges = span_table([Segment(0.0125, 0.0525, "a")], CLOCK, 50, "word")  # the start is in, the stop is out
+    assert edges.first.tolist() == [0] and edges.count.tolist() == [2] and edges.n_nearest == 0
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=20, unique=True), st.lists(st.floats(-1, 11), max_size=9))
@@ -238,7 +239,7 @@ def test_segments_too_short_for_a_frame_take_the_nearest_one():
 def test_nearest_is_nearest(places, wanted):
     places = np.sort(places)
     found = nearest(places, np.array(wanted, dtype=float))
-    assert np.array_equal(np.abs(places[found] - wanted), [np.abs(places - one).min() for one in wanted])
+    assert np.allclose(np.abs(places[found] - wanted), [np.abs(places - one).min() for one in wanted], atol=2e-9)
 
 
 def test_labels_at_the_very_edges():
@@ -279,10 +280,11 @@ def test_spans_that_are_not_there_are_errors(tmp_path):
 
 HALF_RATE = FrameClock(hop=640, field=800, sampling_rate=16_000)
 CODEC = FrameClock(hop=320, field=320, sampling_rate=24_000, need=1)
+HALF_A_STRIDE = FrameClock(hop=320, field=400, sampling_rate=16_000, start=160)
 WHISPER = FrameClock(hop=320, field=400, sampling_rate=16_000, start=-200, need=1)
 
 
-@pytest.mark.parametrize("other", [CODEC, WHISPER, HALF_RATE, CLOCK])
+@pytest.mark.parametrize("other", [CODEC, WHISPER, HALF_RATE, HALF_A_STRIDE, CLOCK])
 @pytest.mark.parametrize("turned", [False, True])
 def test_frames_of_two_models_meet_at_the_nearest_time(tmp_path, other, turned):
     lengths = (1.0, 2.345)
@@ -315,6 +317,18 @@ def test_a_pair_is_the_nearest_by_hand(tmp_path):
     pairs = paired(*rows)  # 12.5, 32.5, 52.5 and 72.5 ms; 6.67, 20, 33.3, 46.7, 60 and 73.3 ms
     assert pairs.first.tolist() == [0, 1, 2, 3] and pairs.second.tolist() == [0, 2, 3, 5]
     assert pairs.largest_seconds == pytest.approx(0.0525 - 3.5 * 320 / 24_000)
+
+
+def test_frames_without_a_partner_are_left_out(tmp_path):
+    first, second = (FrameRows(one(tmp_path / name, count)) for name, count in (("a", 50), ("b", 20)))
+    for pairs in (paired(first, second), paired(second, first)):
+        assert pairs.first.tolist() == pairs.second.tolist() == list(range(20))
+    later = FrameClock(hop=320, field=400, sampling_rate=16_000, start=320_000)
+    with pytest.raises(DataError, match="not one frame at the same time"):
+        paired(first, FrameRows(one(tmp_path / "c", 20, clock=later)))
+    # 25 ms and 12.5 ms are further apart than half of 20 ms.
+    with pytest.raises(DataError, match="not one frame at the same time"):
+        paired(FrameRows(one(tmp_path / "d", 1, clock=HALF_RATE)), FrameRows(one(tmp_path / "e", 1)))
 
 
 def test_spans_of_two_models_match_one_to_one(tmp_path):
