@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from core.errors import DataError
@@ -105,8 +106,8 @@ def from_onsets(onsets: Iterable[tuple[float, str]], end: float) -> tuple[Segmen
         end: Seconds at which the recording ends; what begins later is left out, what lasts longer is cut.
     """
     kept = [(start, label) for start, label in onsets if start < end]
-    stops = [start for start, _ in kept[1:]] + [end]
-    return tuple(Segment(start, stop, label) for (start, label), stop in zip(kept, stops, strict=True))
+    ends = pairwise([*kept, (end, "")])
+    return tuple(Segment(start, stop, label) for (start, label), (stop, _) in ends)
 
 
 def _ordered(source: Path, entries: Sequence[Entry]) -> list[Segment]:

@@ -119,7 +119,7 @@ def read_table(path: Path) -> list[RawRecording]:
     try:
         for row in reader:
             for kind, label in kinds(row):
-                entry = _table_entry(path, row, columns, row[columns[label]] or "", f"line {reader.line_num}")
+                entry = _table_entry(path, row, columns, label, f"line {reader.line_num}")
                 found.setdefault((_file_of(row, columns), kind), []).append(entry)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}. Save it as plain CSV.") from error
@@ -150,8 +150,11 @@ def _row_kinds(path: Path, columns: Mapping[str, str]) -> Any:
 def _table_entry(
     path: Path, row: Mapping[str, str | None], columns: Mapping[str, str], label: str, where: str
 ) -> Entry:
+    text = row[columns[label]]
+    if text is None:
+        raise DataError(f"{path}, {where}: the row has no {columns[label]!r}; expected a cell for each column.")
     start, stop = (_seconds(path, where, row[columns[side]]) for side in ("start", "stop"))
-    return Entry(Segment(start, stop, label.strip()), where)
+    return Entry(Segment(start, stop, text.strip()), where)
 
 
 def _file_of(row: Mapping[str, str | None], columns: Mapping[str, str]) -> str | None:

@@ -209,6 +209,28 @@ def pwcca(fit: CcaFit, test: JointMoments, side: str = "both") -> float:
     return float(weights @ held_out_correlations(fit, test))
 
 
+def fit_white(
+    x: Whitening, y: Whitening, fitted: np.ndarray, test: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Fit CCA and measure it where rows are white coordinates already, which makes all pairs of many layers cheap.
+
+    Args:
+        x: One side.
+        y: The other.
+        fitted: (p_x, p_y) cross-covariance of the white training rows.
+        test: Scatter of the white test rows: xx, yy, xy.
+
+    Returns:
+        Weights (k,), the mean of both sides'; held-out correlations (k,); directions of x (p_x, k) and of y (p_y, k).
+    """
+    white_x = Whitening(np.eye(x.matrix.shape[1]), x.loadings)
+    white_y = Whitening(np.eye(y.matrix.shape[1]), y.loadings)
+    fit = join(white_x, white_y, fitted)
+    nothing = np.zeros(0)
+    correlations = held_out_correlations(fit, JointMoments(0, nothing, nothing, *test))
+    return (fit.weights_x + fit.weights_y) / 2, correlations, fit.directions_x, fit.directions_y
+
+
 def mean_cca(fit: CcaFit, test: JointMoments) -> float:
     """Average the held-out correlations of all fitted directions; 0 where a side does not vary."""
     correlations = held_out_correlations(fit, test)

@@ -78,6 +78,10 @@ class FeatureFile:
                 return _read_whole(self.path, member)
             return np.memmap(self.path, dtype="<f4", mode="r", offset=member.offset, shape=member.shape)
 
+    def is_mapped(self, number: int) -> bool:
+        """Whether :meth:`layer` gives a memory map, which costs nothing, rather than a whole array."""
+        return number in self._members and self._members[number].offset is not None
+
     @property
     def model(self) -> str:
         """The model's name, as far as it is known."""

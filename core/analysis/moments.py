@@ -99,8 +99,8 @@ class _Sums:
         n: Rows.
         first: Of each column, (dim,), sum of rows.
         cross: Of each pair (a, b), (dim_a, dim_b), sum of products, in Fortran's order.
-        rows: Of each pair, (heavy dims of a, dim_b), the same sum in float64; empty where ``cross`` is float64.
-        columns: Of each pair, (dim_a, heavy dims of b), the same.
+        heavy: Of each column, (dim, heavy dims of all columns), sum of products in float64; (dim, 0) where ``cross``
+            is float64 already.
         lengths: (n_columns,), sum of k_a.
         products: (n_columns, n_columns), sum of k_a k_b.
         weighted: Of each column, (dim_a, n_columns), sum of rows of a times k_b.
@@ -109,8 +109,7 @@ class _Sums:
     n: int = 0
     first: list[np.ndarray] = field(default_factory=list)
     cross: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
-    rows: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
-    columns: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    heavy: list[np.ndarray] = field(default_factory=list)
     lengths: np.ndarray = field(default_factory=lambda: np.zeros(0))
     products: np.ndarray = field(default_factory=lambda: np.zeros(0))
     weighted: list[np.ndarray] = field(default_factory=list)
@@ -188,11 +187,11 @@ class CrossMoments:
         if not sums.first:
             self._begin(sums, shifted[0].dtype)
         self._add_lengths(sums, shifted)
-        heavy = [np.ascontiguousarray(rows[:, few]) for rows, few in zip(exact, self._heavy, strict=True)]
         for a, b in self.pairs:
             _add_product(sums.cross[a, b], shifted[a], shifted[b])
-            sums.rows[a, b] += heavy[a].T @ exact[b]
-            sums.columns[a, b] += exact[a].T @ heavy[b]
+        heavy = np.concatenate([rows[:, few] for rows, few in zip(exact, self._heavy, strict=True)], axis=1)
+        for total, rows in zip(sums.heavy, exact, strict=True):
+            total += rows.T @ heavy
 
     def _learn(self, columns: list[np.ndarray]) -> None:
         """Take the provisional means and the heavy dims from the first rows."""
@@ -207,8 +206,7 @@ class CrossMoments:
         sums.weighted = [np.zeros((dim, n_columns)) for dim in self.dims]
         for a, b in self.pairs:
             sums.cross[a, b] = np.zeros((self.dims[a], self.dims[b]), dtype=kind, order="F")
-            sums.rows[a, b] = np.zeros((len(self._heavy[a]), self.dims[b]))
-            sums.columns[a, b] = np.zeros((self.dims[a], len(self._heavy[b])))
+        sums.heavy = [np.zeros((dim, sum(map(len, self._heavy)))) for dim in self.dims]
 
     @staticmethod
     def _add_lengths(sums: _Sums, shifted: list[np.ndarray]) -> None:
@@ -231,8 +229,9 @@ class CrossMoments:
         for sums in parts[1:]:
             total += sums.cross[a, b]
         if not self._precise:
-            total[self._heavy[a]] = sum(sums.rows[a, b] for sums in parts)
-            total[:, self._heavy[b]] = sum(sums.columns[a, b] for sums in parts)
+            bounds = np.cumsum([0, *map(len, self._heavy)])
+            total[self._heavy[a]] = sum(part.heavy[b][:, bounds[a] : bounds[a + 1]].T for part in parts)
+            total[:, self._heavy[b]] = sum(part.heavy[a][:, bounds[b] : bounds[b + 1]] for part in parts)
         return total
 
     def hsic(self, a: int, b: int) -> float:
@@ -252,6 +251,12 @@ class CrossMoments:
         mixed = first_a @ cross @ first_b + products
         mixed -= first_a @ self._total("weighted", a)[:, b] + first_b @ self._total("weighted", b)[:, a]
         return float(both + sum_a * sum_b / ((n - 1) * (n - 2)) - 2 * mixed / (n - 2))
+
+    def scatter(self, column: int) -> float:
+        """Sum over rows of a column's squared distance from its mean."""
+        self._settle()
+        first = self._total("first", column)
+        return float(max(0.0, self._total("lengths")[column] - first @ first / self.n))
 
     def covariance(self, column: int) -> np.ndarray:
         """Covariance of a column's dims over all rows, (dim, dim) float64, n - 1 in the denominator."""

@@ -11,7 +11,16 @@ import numpy as np
 from core.alignment.segments import Alignment, Segment
 from core.analysis.features import FeatureFile
 from core.analysis.projection import evenly
-from core.analysis.spans import SpanTable, check_alignments, labels_at, nearest, require_clock, require_span, span_table
+from core.analysis.spans import (
+    TIE_SECONDS,
+    SpanTable,
+    check_alignments,
+    labels_at,
+    nearest,
+    require_clock,
+    require_span,
+    span_table,
+)
 from core.errors import DataError, InputError
 from core.findings import RowTable
 
@@ -103,6 +112,10 @@ class _FileRows(ABC):
     def times(self, index: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Start and stop of rows of recording ``index`` (counted within it), in seconds; NaN without a clock."""
 
+    def _label_kinds(self) -> list[str]:
+        """Which of phone and word a row can carry, in this order."""
+        return [kind for kind in ("phone", "word") if any(kind in one.tiers for one in self.alignments.values())]
+
     @abstractmethod
     def _labels(self, index: int, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Phone and word of rows of recording ``index``, where it has them."""
@@ -118,11 +131,14 @@ class _FileRows(ABC):
             DataError: A value is NaN or infinite; the message names file, layer and frame.
         """
         for index, inside in self._by_recording(rows):
-            # Opened once for all blocks of a recording: a compressed layer is decompressed once.
-            opened = [self.files[index].layer(number) for number in self.layers]
+            file = self.files[index]
+            # A compressed layer is decompressed once for all blocks of its recording. A map is opened for each block
+            # anew: pages that were looked at count as memory until it is closed, and a long recording has gigabytes.
+            whole = {number: file.layer(number) for number in self.layers if not file.is_mapped(number)}
             for piece in self._pieces(index, inside):
                 values = np.empty((len(self.layers), len(piece), self.dim), dtype=np.float32)
-                for place, layer in enumerate(opened):
+                for place, number in enumerate(self.layers):
+                    layer = whole[number] if number in whole else file.layer(number)
                     values[place], frames = self._read(index, layer, piece)
                     self._check(values[place], index, place, layer, frames)
                 yield piece + self._begins[index], values
@@ -157,9 +173,8 @@ class _FileRows(ABC):
         parts: list[tuple[int, np.ndarray]],
         labels: list[dict[str, np.ndarray]],
     ) -> dict[str, np.ndarray]:
-        kinds = [kind for kind in ("phone", "word") if any(kind in one.tiers for one in self.alignments.values())]
         joined = {}
-        for kind in kinds:
+        for kind in self._label_kinds():
             empty = (np.zeros(len(inside), dtype="<U1") for _, inside in parts)
             columns = [found.get(kind, none) for found, none in zip(labels, empty, strict=True)]
             joined[kind] = np.concatenate([np.zeros(0, dtype="<U1"), *columns])
@@ -293,13 +308,16 @@ class SpanRows(_FileRows):
         """Start and stop of each segment, in seconds."""
         return self._tables[index].start[rows], self._tables[index].stop[rows]
 
+    def _label_kinds(self) -> list[str]:
+        return [self.span] if self.span == "word" else super()._label_kinds()  # a word has many phones
+
     def _labels(self, index: int, rows: np.ndarray) -> dict[str, np.ndarray]:
+        own = {self.span: np.array([self._segments[index][row].label for row in rows])}
+        words = self.alignments[self.recordings[index]].tiers.get("word")
+        if self.span == "word" or words is None:
+            return own
         start, stop = self.times(index, rows)
-        tiers = self.alignments[self.recordings[index]].tiers
-        others = {kind: labels_at(tier, (start + stop) / 2) for kind, tier in tiers.items() if kind != self.span}
-        if self.span == "word":  # a word has many phones
-            others.clear()
-        return others | {self.span: np.array([self._segments[index][row].label for row in rows])}
+        return own | {"word": labels_at(words, (start + stop) / 2)}
 
 
 @dataclass(frozen=True)
@@ -458,8 +476,8 @@ def _paired_frames(one: FeatureFile, other: FeatureFile, begin_one: int, begin_o
     partner = nearest(centres[1], centres[0])
     apart = np.abs(centres[0] - centres[1][partner])
     # Rounding of times must not decide about a frame that is exactly half a stride away.
-    kept = np.flatnonzero(apart <= clocks[1].stride_seconds / 2 + 1e-9)
-    # Beyond the other's last frame several may come nearest to the same one; the nearest of them keeps it.
+    kept = np.flatnonzero(apart <= clocks[1].stride_seconds / 2 + TIE_SECONDS)
+    # Where frames lie half a stride apart, two may come nearest to one at the beginning; the nearer or first keeps it.
     best = kept[np.lexsort((apart[kept], partner[kept]))]
     best = np.sort(best[np.unique(partner[best], return_index=True)[1]])
     return Paired(best + begin_one, partner[best] + begin_other, float(apart[best].max(initial=0.0)))

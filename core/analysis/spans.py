@@ -17,6 +17,10 @@ LENGTH_SECONDS, LENGTH_SHARE = 0.5, 0.02
 """How far an alignment's own length may be off, the larger of both; more means another recording."""
 
 
+TIE_SECONDS = 1e-9
+"""Differences of time below it are rounding."""
+
+
 @dataclass(frozen=True)
 class SpanTable:
     """The segments of one recording with their frames; all arrays have one entry a segment.
@@ -72,7 +76,8 @@ def nearest(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     after = np.clip(np.searchsorted(ascending, wanted), 1, max(1, len(ascending) - 1))
     if len(ascending) == 1:
         return np.zeros(len(wanted), dtype=np.int64)
-    return after - (wanted - ascending[after - 1] <= ascending[after] - wanted)
+    # Ties are settled one way: rounding would settle them at random, and two frames would claim one partner.
+    return after - (wanted - ascending[after - 1] <= ascending[after] - wanted + TIE_SECONDS)
 
 
 def labels_at(segments: Sequence[Segment], times: np.ndarray) -> np.ndarray:

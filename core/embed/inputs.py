@@ -61,7 +61,7 @@ class CorpusItem:
 
 @dataclass(frozen=True)
 class _Found:
-    """A recording before it has a name; ``folder``, ``base``, ``channel``, ``speaker`` and ``label`` are a manifest's."""
+    """A recording before it has a name; ``folder``, ``base``, ``channel``, ``speaker``, ``label`` are a manifest's."""
 
     source: Path
     root: Path

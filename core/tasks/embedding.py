@@ -29,12 +29,12 @@ from core.embed.formats import complete_metadata
 from core.embed.pipeline import WindowPlan, plan, stream_states
 from core.embed.team import Team
 from core.embed.writers import check_target, write_embeddings
-from core.tasks.encoders import ReadyEncoder, ready_encoder
+from core.tasks.encoders import ReadyEncoder, Source, ready_encoder
 
 log = logging.getLogger(__name__)
 
 # Packages whose version can change a number.
-_VERSIONED = ("torch", "transformers", "numpy", "openvino", "soundfile", "av", "soxr")
+_VERSIONED = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "openvino", "soundfile", "av", "soxr")
 
 
 def embed(
@@ -57,8 +57,8 @@ def embed(
     # Cheap refusals come before the model is loaded.
     check_target(output, base)
     probe(source)
-    ready = ready_encoder(find_model(settings.model), settings, on_progress)
-    return _embed_one(ready, source, settings, replace(output, base=base), on_progress)
+    ready = ready_encoder(Source(find_model(settings.model)), settings, on_progress)
+    return embed_one(ready, source, settings, replace(output, base=base), on_progress)
 
 
 def embed_many(
@@ -77,7 +77,7 @@ def embed_many(
     items = list_inputs([Path(path) for path in inputs])
     check_corpus(output)
     Team()  # before the model: it gives each process of a launch a device of its own
-    ready = ready_encoder(find_model(settings.model), settings, on_progress)
+    ready = ready_encoder(Source(find_model(settings.model)), settings, on_progress)
 
     def fingerprint(item: CorpusItem) -> str:
         return ready.fingerprint(item.settings(settings), output)
@@ -86,7 +86,7 @@ def embed_many(
         target = item.output(output)
         check_target(target, target.base or item.base)
         log.info("Embedding %s", item.source)
-        return _embed_one(ready, item.source, item.settings(settings), target, on_progress)
+        return embed_one(ready, item.source, item.settings(settings), target, on_progress)
 
     def done(item: CorpusItem) -> bool:
         return not output.force and is_done(item.source, item.output(output), fingerprint(item))
@@ -94,9 +94,10 @@ def embed_many(
     return run_corpus(items, embed_item, output, done, on_progress)
 
 
-def _embed_one(
+def embed_one(
     ready: ReadyEncoder, source: Path, settings: EmbedSettings, output: OutputSettings, on_progress: OnProgress
 ) -> EmbedResult:
+    """Embed one recording with an encoder that is ready."""
     began = monotonic()
     clock = ready.encoder.spec.clock
     with open_signal(source, clock.sampling_rate, settings.channel, settings.max_seconds, on_progress) as signal:
@@ -129,9 +130,9 @@ def _metadata(
     clock, info = ready.encoder.spec.clock, signal.info
     return {
         "audio_path": str(source.absolute()),
-        "model_name": ready.found.name,
-        "model_path": str(ready.found.folder),
-        "model_source": ready.found.where,
+        "model_name": ready.source.name,
+        "model_path": str(ready.source.found.folder),
+        "model_source": ready.source.found.where,
         "architecture": ready.loaded.architecture,
         "fine_tuned": ready.loaded.fine_tuned,
         "model_sha256": ready.loaded.sha256,
@@ -161,7 +162,7 @@ def _metadata(
             "centre": "(start + hop * frame + field / 2) / sampling_rate",
         },
         "warnings": [*ready.loaded.warnings, *ready.choice.warnings, *_silence(signal)],
-        "versions": _versions(),
+        "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -173,7 +174,8 @@ def _silence(signal: Signal) -> list[str]:
     return ["Every sample is zero after mixing down; if the file is not silent, take one channel with --channel."]
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of what can change a number."""
     versions = {"strata": core.__version__, "python": platform.python_version()}
     for package in _VERSIONED:
         try:

@@ -361,7 +361,7 @@ def _axes_button(findings: LayersFindings, axes: int) -> dict[str, Any]:
     lines = [line for model, look in _looked(findings) for line in _explained_lines(model, look, axes)]
     told = {"y": [packed(line.values) for line in lines], "hovertext": [_line_hovers(line) for line in lines]}
     label = "PC 1" if axes == 1 else f"PC 1–{axes}"
-    return {"label": label, "method": "restyle", "args": [told]}
+    return {"label": label, "method": "restyle", "args": [told, list(range(len(lines)))]}
 
 
 def _fitted(findings: LayersFindings) -> str:

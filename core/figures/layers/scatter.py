@@ -28,6 +28,7 @@ from core.figures.layers.style import (
     slider,
     title,
 )
+from core.figures.names import file_label
 from core.figures.plotly_json import GRID, INK, VIRIDIS, Figure, axis, packed
 from core.findings import LayerProjection, ModelFindings, RowTable
 
@@ -89,7 +90,7 @@ def pca_figure(
         span: What a row is.
     """
     figure = _figure(_pca_places(model, 3 if three_d else 2), model, colour, layer, span, "PCA")
-    figure["config"] = figure_config("pca_visualization", selectable=not three_d)
+    figure["config"] = figure_config(f"pca_visualization_{file_label(model.model)}", selectable=not three_d)
     return figure
 
 
@@ -100,7 +101,7 @@ def tsne_figure(model: ModelFindings, colour: str = "time", layer: int | None = 
         DataError: If no layer has one; :func:`tsne_layers` tells before.
     """
     figure = _figure(_tsne_places(model), model, colour, layer, span, "t-SNE")
-    figure["config"] = figure_config("tsne_visualization", selectable=True)
+    figure["config"] = figure_config(f"tsne_visualization_{file_label(model.model)}", selectable=True)
     return figure
 
 
@@ -304,7 +305,7 @@ def _scene(limits: np.ndarray, titles: Sequence[str]) -> dict[str, Any]:
 def _limits(values: np.ndarray) -> np.ndarray:
     """Return (k,) the largest distance from zero that each axis shows, the same in all layers."""
     sizes = np.abs(values.astype(np.float64))
-    most = np.quantile(sizes, INSIDE, axis=1).max(axis=0)
+    most = np.quantile(sizes, INSIDE, axis=1, method="lower").max(axis=0)
     farthest = sizes.max(axis=(0, 1))
     return np.maximum(np.where(farthest <= FAR * most, farthest, FAR * most), np.finfo(np.float32).tiny)
 
@@ -370,7 +371,7 @@ def _ends(values: np.ndarray) -> Mapping[str, float]:
 
 def _bar() -> dict[str, Any]:
     place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
-    size = {"len": 0.6, "thickness": 10, "outlinewidth": 0, "nticks": 7}
+    size = {"len": 0.6, "thickness": 10, "outlinewidth": 0, "nticks": 5}
     return {**place, **size, "ticksuffix": " s"}
 
 

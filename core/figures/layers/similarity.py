@@ -1,11 +1,12 @@
 """How alike layers are, as a matrix: within one model, or of one model with another."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.figures.layers.style import counted, figure_config, layout, number, plain, shortened, tick_step, title
+from core.figures.layers.style import counted, display_name, figure_config, layout, number, tick_step, title
+from core.figures.names import file_label
 from core.figures.plotly_json import DIVERGING, INK, VIRIDIS, Figure, axis, packed
 from core.findings import Similarity
 
@@ -14,73 +15,67 @@ HEIGHT = 560
 
 NAMES = {"cka": "CKA", "cosine": "cosine", "pwcca": "PWCCA"}
 
-MEANINGS = {
-    "cka": "Unbiased linear CKA: 1 where one layer is a rotated and scaled copy of the other, about 0 where they share "
-    "nothing.",
-    "cosine": "Mean cosine of the same row in two layers: it depends on the axes, so that a rotated copy is not alike.",
-    "pwcca": "Held-out projection-weighted CCA: 1 where one layer is an invertible linear map of the other, about 0 "
-    "where they share nothing.",
-}
+READING = (
+    "Layer 0 is at the lower left. Hatched cells are below the noise floor; outlined squares are neighbouring layers "
+    "that belong together. Alike means that the same rows lie close together; it does not say what the layers hold."
+)
+"""How to read any of the matrices, and what none of them shows."""
+
+NAME_SHORT = 24
+"""Characters of a model's name along an axis of the matrix."""
 
 HATCH = "rgba(200,206,216,0.6)"
 """Seen on the dark end of the sequential scale; on the diverging one's white middle it is :data:`INK`."""
 
 
-def similarity_figure(similarity: Similarity, span: str = "frame") -> Figure:
+def similarity_figure(similarity: Similarity, span: str = "frame", fine_tuned: Collection[str] = ()) -> Figure:
     """Draw the matrix with layer 0 at the lower left, as the papers on CKA do; brighter is more alike.
 
     Cells below the noise floor are hatched, and layers that belong together are outlined. Cells are equally large even
     where layers were left out; ticks name the layers.
+
+    Args:
+        similarity: The matrix with its interval and noise floor.
+        span: What a row is.
+        fine_tuned: Names of the models that are marked as fine-tuned.
     """
+    models = [display_name(name, name in fine_tuned, NAME_SHORT) for name in similarity.models]
+    of_two = similarity.models[0] != similarity.models[1]
     outlines = [outline for cluster in similarity.clusters for outline in _outline(similarity, cluster)]
     return {
         "data": [_cells(similarity), *_hatching(similarity), *_outline_legend(similarity)],
         "layout": layout(
             height=HEIGHT,
             margin={"l": 62, "r": 12, "t": 66, "b": 60},
-            title=title(similarity_title(similarity), _counts(similarity, span)),
-            xaxis=_axis(similarity.models[1], similarity.columns, similarity.models, constrain="domain"),
-            yaxis=_axis(similarity.models[0], similarity.rows, similarity.models, scaleanchor="x", constrain="domain"),
+            title=title(" and ".join(models) if of_two else models[0], _counts(similarity, span)),
+            xaxis=_axis(models[1] if of_two else "", similarity.columns, constrain="domain"),
+            yaxis=_axis(models[0] if of_two else "", similarity.rows, scaleanchor="x", constrain="domain"),
             shapes=outlines,
         ),
-        "config": figure_config(f"layer_similarity_{similarity.kind}"),
+        "config": figure_config("layer_similarity_" + "_vs_".join(map(file_label, dict.fromkeys(similarity.models)))),
     }
 
 
-def similarity_title(similarity: Similarity) -> str:
-    """Name the measure, and the model where there is one; of two models, each axis names its own."""
-    first, second = similarity.models
-    name = NAMES.get(similarity.kind, similarity.kind)
-    if first != second:
-        return f"Layers of two models ({name})"
-    return f"{plain(shortened(first))}: similarity of layers ({name})"
+def similarity_name(similarity: Similarity) -> str:
+    """Name the measure for people."""
+    return NAMES.get(similarity.kind, similarity.kind)
 
 
 def similarity_caption(similarity: Similarity, span: str = "frame") -> str:
-    """Say how to read the matrix, what it was computed from, and what it does not show."""
+    """Say what the matrix was computed from, how to read it, and what it does not show."""
+    return f"{similarity_counts(similarity, span)} {READING}"
+
+
+def similarity_counts(similarity: Similarity, span: str = "frame") -> str:
+    """Say what this matrix was computed from and how far it is above noise."""
     below = int(_below(similarity).sum())
-    sentences = [
-        MEANINGS.get(similarity.kind, ""),
-        similarity.note,
-        f"From {counted(similarity.n, span)}; the noise floor of {number(similarity.noise_floor)} is the size that "
-        f"95 % of chance similarities stay under at {counted(similarity.n_floor, span)}; {below:,} of "
-        f"{similarity.matrix.size:,} cells are below it and hatched.",
-        _interval_sentence(similarity, span),
-        "Layer 0 is at the lower left." if similarity.models[0] == similarity.models[1] else "",
-        "Outlined squares are neighbouring layers that belong together." if similarity.clusters else "",
-        "Alike means that the same rows lie close together; it does not say what the layers hold.",
-    ]
-    return " ".join(filter(None, sentences))
-
-
-def _interval_sentence(similarity: Similarity, span: str) -> str:
-    if similarity.low is None:
-        return "There is no interval: that takes two recordings."
-    return f"Intervals hold 95 % of a bootstrap over recordings at {counted(similarity.n_floor, span)}."
+    where = f"{below:,} of {similarity.matrix.size:,}" if below else f"None of {similarity.matrix.size:,}"
+    return f"{similarity.note or _counts(similarity, span)} {where} cells are below the noise floor."
 
 
 def _counts(similarity: Similarity, span: str) -> str:
-    return f"n = {counted(similarity.n, span)}, noise floor {number(similarity.noise_floor)}"
+    floor = number(similarity.noise_floor)
+    return f"{similarity_name(similarity)} of layers, n = {counted(similarity.n, span)}, noise floor {floor}"
 
 
 def _below(similarity: Similarity) -> np.ndarray:
@@ -89,8 +84,13 @@ def _below(similarity: Similarity) -> np.ndarray:
 
 def _cells(similarity: Similarity) -> dict[str, Any]:
     signed = similarity.kind == "cosine"
-    name = NAMES.get(similarity.kind, similarity.kind)
-    bar = {"title": {"text": name, "side": "top"}, "thickness": 10, "outlinewidth": 0, "x": 1.01, "nticks": 6}
+    bar = {
+        "title": {"text": similarity_name(similarity), "side": "top"},
+        "thickness": 10,
+        "outlinewidth": 0,
+        "x": 1.01,
+        "nticks": 6,
+    }
     return {
         "type": "heatmap",
         "z": packed(np.asarray(similarity.matrix, dtype=np.float64)),
@@ -161,10 +161,10 @@ def _outline(similarity: Similarity, cluster: Sequence[int]) -> list[dict[str, A
     return [{"type": "rect", **ends, "line": line, "fillcolor": "rgba(0,0,0,0)"} for line in lines]
 
 
-def _axis(model: str, layers: Sequence[int], models: tuple[str, str], **extra: Any) -> dict[str, Any]:
+def _axis(model: str, layers: Sequence[int], **extra: Any) -> dict[str, Any]:
     # Every layer has a cell; where there are many, some go without a number.
     step = tick_step(len(layers))
-    text = "layer" if models[0] == models[1] else f"layer of {plain(shortened(model, 28))}"
+    text = f"layer of {model}" if model else "layer"
     places = list(range(0, len(layers), step))
     ends = [-0.5, len(layers) - 0.5]
     return axis(

@@ -54,9 +54,18 @@ def _look(model: ModelFindings, trained: Sequence[str]) -> Look:
 
 def legend_name(model: ModelFindings) -> str:
     """Name a model; fine-tuned ones say so, and controls already do."""
-    name = model.model.removesuffix(CONTROL_SUFFIX)
-    marks = (CONTROL_SUFFIX if model.control else "") + (" (fine-tuned)" if model.fine_tuned else "")
-    return plain(shortened(name)) + marks
+    return display_name(model.model, model.fine_tuned)
+
+
+def display_name(name: str, fine_tuned: bool = False, length: int = NAME_LENGTH) -> str:
+    """Name a model in a figure; what it is stays whole where the name is cut.
+
+    >>> display_name("somebody/a-model-with-a-long-name (random weights)", length=20)
+    'somebody/…-long-name (random weights)'
+    """
+    own = name.removesuffix(CONTROL_SUFFIX)
+    marks = name[len(own) :] + (" (fine-tuned)" if fine_tuned else "")
+    return plain(shortened(own, length)) + marks
 
 
 def shortened(name: str, length: int = NAME_LENGTH) -> str:
