@@ -163,7 +163,7 @@ def _statistics(made: _Made, layer: int, values: np.ndarray) -> LayerStatistics:
     n = len(exact)
     power = (exact**2).mean(axis=0)
     outliers = [int(place) for place in np.argsort(-power) if power[place] > 10 * np.median(power)]
-    shares = np.linalg.eigvalsh(np.cov(exact.T)).clip(1e-12)
+    shares = np.linalg.eigvalsh(np.atleast_2d(np.cov(exact.T))).clip(1e-12)
     shares /= shares.sum()
     return LayerStatistics(
         index=layer,

@@ -219,7 +219,7 @@ def sharp_boundaries(similarity: Similarity) -> tuple[tuple[int, int], ...]:
     below the median of the lower ends as well.
     """
     steps = [_at(similarity, place, place + 1) for place in range(len(similarity.rows) - 1)]
-    if len(steps) < 3:
+    if len(steps) < 3 or np.isnan([step.value for step in steps]).all():
         return ()
     median = float(np.nanmedian([step.value for step in steps]))
     lows = [step.low for step in steps if step.low is not None]

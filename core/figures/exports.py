@@ -6,6 +6,7 @@ users; where a program would take one for something else (a formula, a new row),
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 def readable(text: str) -> str:
     """Return text that every encoder takes: odd bytes of file names replaced, very long ones cut."""
-    valid = str(text).encode("utf-8", "surrogatepass").decode("utf-8", "replace").replace("\0", "\ufffd")
+    valid = re.sub("[\ud800-\udfff\0]", "\ufffd", str(text))
     return valid if len(valid) <= MOST_LABEL else valid[: MOST_LABEL - 1] + "…"
 
 
