@@ -92,7 +92,7 @@ def analyse_layers(request: LayersRequest, on_progress: OnProgress = ignore_prog
     with watch("features"):
         runs = feature_runs(request, on_progress)
     rows = [choose_rows(run, request.settings) for run in runs]
-    parts = [_analyse_model(*pair, request.settings, on_progress, watch) for pair in zip(runs, rows, strict=True)]
+    parts = [describe(*pair, request.settings, on_progress, watch) for pair in zip(runs, rows, strict=True)]
     cross = None
     if request.compare is not None:
         with watch("similarity of the two models"):
@@ -114,10 +114,15 @@ def analyse_layers(request: LayersRequest, on_progress: OnProgress = ignore_prog
 # ------------------------------------------------------------------------------------------------------- one model
 
 
-def _analyse_model(
-    run: FeatureRun, rows: FrameRows | SpanRows, settings: LayersSettings, on_progress: OnProgress, watch: Stopwatch
+def describe(
+    run: FeatureRun,
+    rows: FrameRows | SpanRows,
+    settings: LayersSettings,
+    on_progress: OnProgress,
+    watch: Stopwatch | None = None,
 ) -> tuple[ModelFindings, Points]:
-    """Find out everything about one model."""
+    """Find out everything about one model from its features."""
+    watch = watch or Stopwatch()
     chosen = spread(rows.counts(), settings.max_points)
     if settings.tsne:
         check_perplexity(settings.perplexity, len(chosen))
