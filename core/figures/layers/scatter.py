@@ -182,14 +182,7 @@ def _pca_places(model: ModelFindings, n_axes: int) -> Places:
     # Along the edges of a cube there is no room for both shares.
     titles = [[axis_title(layer, place, with_noise=n_axes == 2) for place in range(n_axes)] for layer in layers]
     remarks = [_floors(layer) if n_axes == 3 else "" for layer in layers]
-    return Places(tuple(layer.index for layer in layers), _turned(values), titles, remarks, model.table)
-
-
-def _turned(values: np.ndarray) -> np.ndarray:
-    """Turn axes round where most points would jump to the other side from one layer to the next: signs are free."""
-    agreement = np.sign(np.einsum("lnk,lnk->lk", values[:-1], values[1:], dtype=np.float64))
-    signs = np.cumprod(np.vstack([np.ones(values.shape[2]), np.where(agreement < 0, -1.0, 1.0)]), axis=0)
-    return values * signs[:, None].astype(values.dtype)
+    return Places(tuple(layer.index for layer in layers), values, titles, remarks, model.table)
 
 
 def _floors(layer: LayerProjection) -> str:
