@@ -187,8 +187,8 @@ class Curve:
     """One property, a value a layer.
 
     Attributes:
-        name: ``mel_cca``, ``phone_cca``, ``word_cca``, ``phone_mi``, ``word_mi``, ``phone_accuracy`` or
-            ``speaker_accuracy``.
+        name: ``mel_cca``, ``phone_cca``, ``word_cca``, ``phone_mi``, ``word_mi``, ``phone_accuracy``,
+            ``speaker_accuracy`` or ``label_accuracy``.
         title: For people.
         measure: What is measured and in what unit, in a sentence.
         layers: Layer numbers.

@@ -1,5 +1,6 @@
 """What README shows is run: its commands, its Python, the names in its MATLAB, the flags in its table, its links."""
 
+import json
 import os
 import re
 import shlex
@@ -51,22 +52,22 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def after_commands(folder) -> dict[str, str]:
     """Standard output of each of README's commands, run as they stand."""
-    return {line: run(shlex.split(line)[1:], folder).stdout for line in [*commands("models"), *commands("embed")]}
+    lines = [line for verb in ("models", "embed", "layers") for line in commands(verb)]
+    return {line: run(shlex.split(line)[1:], folder).stdout for line in lines}
 
 
 @pytest.fixture(scope="module")
-def after_python(folder) -> str:
-    """Standard output of README's Python example."""
-    (example,) = blocks("python")
-    return run(["-c", example], folder).stdout
+def after_python(folder) -> list[str]:
+    """Standard output of README's Python examples, in their order."""
+    return [run(["-c", example], folder).stdout for example in blocks("python")]
 
 
 def test_there_is_something_to_run():
-    assert commands("models") and commands("embed") and blocks("python") and blocks("matlab")
+    assert commands("models") and commands("embed") and commands("layers") and blocks("python") and blocks("matlab")
 
 
 def test_the_commands_write_what_they_print(after_commands, folder):
-    for line in commands("embed"):
+    for line in [*commands("embed"), *commands("layers")]:
         printed = [folder / path for path in after_commands[line].split("\n") if path]
         assert printed and all(path.exists() for path in printed), (line, printed)
 
@@ -80,7 +81,14 @@ def test_the_command_and_the_example_in_python_give_the_same_array(after_command
     by_command = np.load(folder / "outputs" / "one_sentence.npy", allow_pickle=False)
     by_python = np.load(folder / "outputs" / "from_python.npy", allow_pickle=False)
     np.testing.assert_array_equal(by_command, by_python)
-    assert after_python.startswith(f"{by_command.shape} [")
+    assert after_python[0].startswith(f"{by_command.shape} [")
+
+
+def test_the_layers_command_and_the_example_in_python_give_the_same_matrix(after_commands, after_python, folder):
+    summaries = [folder / "outputs" / name / "summary.json" for name in ("layers", "layers_from_python")]
+    by_command, by_python = (json.loads(path.read_text())["similarity"]["matrix"] for path in summaries)
+    assert by_command == by_python
+    assert after_python[1].startswith(str(np.array(by_command).round(2)).split("\n")[0])
 
 
 def test_matlab_finds_the_variables_that_it_is_shown(after_commands, folder):
@@ -93,12 +101,19 @@ def test_matlab_finds_the_variables_that_it_is_shown(after_commands, folder):
     assert {name for name in content if not name.startswith("__")} == set(re.findall(r"`(\w+)`", listed))
 
 
-def test_readme_lists_the_flags_of_embed_and_no_others():
-    section = README.split("## From the command line")[1].split("\n## ")[0]
+def flags(verb: str) -> set[str]:
+    help_text = run(["-m", "core", verb, "--help"], ROOT).stdout
+    return set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help_text, re.MULTILINE)) - {"--help"}
+
+
+@pytest.mark.parametrize(("verb", "heading"), [("embed", "From the command line"), ("layers", "Layers")])
+def test_readme_lists_the_flags_of_a_verb_and_no_others(verb, heading):
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     first_column = " ".join(re.findall(r"^\|(.*?)\|", section, re.MULTILINE))
     shown = set(re.findall(r"--[a-z][a-z-]*", first_column))
-    help_text = run(["-m", "core", "embed", "--help"], ROOT).stdout
-    assert shown == set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help_text, re.MULTILINE)) - {"--help"}
+    # How a model runs is explained once, with embed.
+    running = {"--device", "--engine", "--precision", "--chunk-seconds", "--context-seconds", "--channel"}
+    assert shown | running == flags(verb) | running
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)

@@ -21,7 +21,7 @@ PIN = re.compile(r"([A-Za-z0-9_.-]+)==(\S+) +# (\S.+)")
 DEMANDED = {"torch", "gradio", "transformers", "encodec", "mne", "matplotlib", "plotly", "scikit-learn", "numpy"}
 INDIRECT = {"torchaudio"}  # encodec imports it
 OURS = {"app", "assets", "bench", "core", "tests"}
-TOOLS = {"pytest-timeout", "ruff", "mypy", "import-linter", "codespell"}  # run, not imported
+TOOLS = {"pytest-timeout", "pytest-xdist", "ruff", "mypy", "import-linter", "codespell"}  # run, not imported
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 TEN_MB = 10_000_000
 

@@ -1,7 +1,23 @@
 """What an alignment is: who said what from when to when."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+
+from core.errors import DataError
+
+KINDS = ("phone", "word")
+
+NO_SOUND = frozenset({"", "sil", "sp", "spn", "<eps>", "<sil>", "[sil]", "<p:>", "<p>", "h#", "#h"})
+"""Labels of silence in any tier (MFA, Kaldi, WebMAUS, TIMIT), compared without case."""
+
+NO_PHONE = NO_SOUND | {"pau", "epi", "silence"}
+"""Those of a phone tier; ``pau`` and ``silence`` are words as well."""
+
+ROUNDING_SECONDS = 0.0101
+"""Overlap that comes from times rounded to hundredths (a CTM's start and duration); the earlier segment gives way."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +33,109 @@ class Segment:
 class Alignment:
     """The segments of one recording, by tier: in order, without overlap; silence and unlabelled gaps are left out.
 
+    Labels are as the file has them: the stress digits of ARPAbet (``AH1``) stay.
+
     Attributes:
         source: The file they were read from.
         tiers: Segments of ``phone`` and of ``word``; a kind that the file does not hold is missing.
+        duration: Seconds of the recording, as far as the file says (a TextGrid does); None where it does not.
+        taken: How each kind was found, in words: the tier's name, the columns.
+        n_silent: Segments left out as silence.
     """
 
     source: Path
     tiers: dict[str, tuple[Segment, ...]]
+    duration: float | None = None
+    taken: tuple[str, ...] = ()
+    n_silent: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A segment as a file has it, before any check; ``where`` says which line or interval it is."""
+
+    segment: Segment
+    where: str
+
+
+@dataclass(frozen=True)
+class RawTier:
+    """One tier of a file: its kind, how it was recognised, and all its entries, silence among them."""
+
+    kind: str
+    taken: str
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True)
+class RawRecording:
+    """What a file holds of one recording; ``name`` is None where the file does not name it."""
+
+    name: str | None
+    tiers: Sequence[RawTier]
+    duration: float | None = None
+
+
+def finish(source: Path, raw: RawRecording) -> Alignment:
+    """Check what was read of a recording and leave out silence.
+
+    Raises:
+        DataError: Times that are no times, or segments that overlap or are out of order.
+    """
+    checked = {tier.kind: _ordered(source, tier.entries) for tier in raw.tiers}
+    tiers = {kind: without_silence(segments, kind) for kind, segments in checked.items()}
+    n_silent = sum(len(checked[kind]) - len(tiers[kind]) for kind in checked)
+    return Alignment(source, tiers, raw.duration, tuple(tier.taken for tier in raw.tiers), n_silent)
+
+
+def without_silence(segments: Iterable[Segment], kind: str) -> tuple[Segment, ...]:
+    """Leave out what is labelled as silence in a tier of that kind."""
+    return tuple(segment for segment in segments if not is_silence(segment.label, kind))
+
+
+def is_silence(label: str, kind: str) -> bool:
+    """Whether a label means silence in a tier of that kind."""
+    return label.strip().casefold() in (NO_PHONE if kind == "phone" else NO_SOUND)
+
+
+def from_onsets(onsets: Iterable[tuple[float, str]], end: float) -> tuple[Segment, ...]:
+    """Make segments of labels that say only when they begin, as EmoDB's do: each lasts until the next.
+
+    Args:
+        onsets: (seconds, label), ascending.
+        end: Seconds at which the recording ends; what begins later is left out, what lasts longer is cut.
+    """
+    kept = [(start, label) for start, label in onsets if start < end]
+    ends = pairwise([*kept, (end, "")])
+    return tuple(Segment(start, stop, label) for (start, label), (stop, _) in ends)
+
+
+def _ordered(source: Path, entries: Sequence[Entry]) -> list[Segment]:
+    """Check times and order; an overlap that rounding explains is taken from the earlier segment."""
+    segments: list[Segment] = []
+    for entry in entries:
+        segment = entry.segment
+        _check_times(source, entry)
+        if segments and segment.start < segments[-1].stop:
+            last = segments[-1]
+            if segment.start < last.start or last.stop - segment.start > ROUNDING_SECONDS:
+                raise DataError(
+                    f"{source}, {entry.where}: {_words(segment)} begins before {_words(last)} ends; expected segments "
+                    "in order, without overlap. Correct the file."
+                )
+            segments[-1] = replace(last, stop=segment.start)
+        segments.append(segment)
+    return segments
+
+
+def _check_times(source: Path, entry: Entry) -> None:
+    start, stop = entry.segment.start, entry.segment.stop
+    if not (math.isfinite(start) and math.isfinite(stop)) or start < 0 or stop < start:
+        raise DataError(
+            f"{source}, {entry.where}: {_words(entry.segment)}; expected seconds from 0 on, the end after the "
+            "beginning. Correct the file."
+        )
+
+
+def _words(segment: Segment) -> str:
+    return f"{segment.label!r} from {segment.start:g} to {segment.stop:g} s"

@@ -1,5 +1,6 @@
 """Load a folder in transformers' format strictly: no guessed key, no weight left to chance, no user's pickle."""
 
+import copy
 import dataclasses
 import difflib
 import hashlib
@@ -105,6 +106,7 @@ def load_model(folder: Path, name: str, *, from_user: bool) -> LoadedModel:
     files = weight_files(folder, name, allow_bin=not from_user)
     preprocessor, more = read_preprocessor(folder, name, raw)
     model, left_aside = _load_weights(folder, name, raw, safe=files[0].suffix == ".safetensors")
+    sha256, config_sha256 = checkpoint_hashes(folder, name, from_user=from_user)
     model.eval().float()
     architecture = _architecture(raw)
     return LoadedModel(
@@ -112,12 +114,50 @@ def load_model(folder: Path, name: str, *, from_user: bool) -> LoadedModel:
         folder=folder,
         model=model,
         preprocessor=preprocessor,
-        sha256=sha256_of(files),
+        sha256=sha256,
         architecture=architecture,
         fine_tuned=_is_fine_tuned(raw["model_type"], architecture, left_aside),
         warnings=(*warnings, *more, *_cut_off(raw)),
-        config_sha256=sha256_of(path for path in map(folder.joinpath, _CONFIG_FILES) if path.is_file()),
+        config_sha256=config_sha256,
     )
+
+
+def randomised(loaded: LoadedModel, seed: int) -> LoadedModel:
+    """Make the control of a model: the same architecture and preprocessing, with weights as before any training.
+
+    The weights are drawn as the architecture's own class draws them for its config; torch's generators are left as they
+    were. What the class does not draw (norms at one and zero, Whisper's sinusoids) is as in any untrained model.
+
+    Args:
+        loaded: The trained model; it stays as it is.
+        seed: Same seed, same weights.
+    """
+    import torch
+
+    # A generator of its own cannot be handed to a network's initialisation. torch.manual_seed would seed GPUs as well.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(_control_seed(seed))
+        network = type(loaded.model)(copy.deepcopy(loaded.model.config))
+    network.eval().float()
+    settings = loaded.config_sha256 or hashlib.sha256(loaded.model.config.to_json_string().encode()).hexdigest()
+    return dataclasses.replace(
+        loaded,
+        name=f"{loaded.name} (random weights)",
+        model=network,
+        sha256=f"random-{seed}-{settings[:32]}",
+        fine_tuned=False,
+    )
+
+
+def _control_seed(seed: int) -> int:
+    """A seed that no training has begun with: a control drawn as its model once was would still resemble it."""
+    return int.from_bytes(hashlib.sha256(f"control {seed}".encode()).digest()[:8], "big") >> 1
+
+
+def checkpoint_hashes(folder: Path, name: str, *, from_user: bool) -> tuple[str, str]:
+    """Hash the weight files, and the files that say how they are used, without loading the model."""
+    configs = (path for path in map(folder.joinpath, _CONFIG_FILES) if path.is_file())
+    return sha256_of(weight_files(folder, name, allow_bin=not from_user)), sha256_of(configs)
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:

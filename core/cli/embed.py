@@ -2,11 +2,10 @@
 
 import argparse
 import logging
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli import console
+from core.cli import console, options
 from core.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,20 +39,9 @@ def add_parser(verbs: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _add_what(group: Any) -> None:
-    group.add_argument(
-        "--model", default="", metavar="M", help="bundled name, folder or hub id; see python -m core models"
-    )
+    options.add_model(group)
     group.add_argument("--layers", default="last", help="last, all or numbers such as 0,6,12 (default: last)")
-    group.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
-    group.add_argument("--engine", default="auto", choices=("auto", "torch", "openvino"))
-    group.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
-    group.add_argument(
-        "--chunk-seconds", default=20.0, type=_seconds, metavar="S", help="seconds computed at a time (default: 20)"
-    )
-    group.add_argument(
-        "--context-seconds", type=_seconds, metavar="S", help="context on each side (default: the model's own)"
-    )
-    group.add_argument("--channel", type=_channel, metavar="N", help="channel from 1 on (default: the mean of all)")
+    options.add_running(group)
 
 
 def _add_where(group: Any) -> None:
@@ -65,22 +53,6 @@ def _add_where(group: Any) -> None:
     )  # fmt: skip
     group.add_argument("--force", action="store_true", help="replace files that are there, and redo what is done")
     group.add_argument("--json", action="store_true", help="print JSON instead of the paths")
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f"got {text}, expected seconds, a number from 0 on")
-    return value
-
-
-def _channel(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number from 1 on")
-    return int(text)
 
 
 def _formats(text: str) -> tuple[str, ...]:
@@ -103,11 +75,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> "tuple[EmbedSettings, OutputSettings]":
     """Make the frozen settings of the arguments."""
-    from core.arrays import EmbedSettings, OutputSettings
+    from core.arrays import OutputSettings
 
-    names = ("model", "layers", "device", "engine", "precision", "chunk_seconds", "context_seconds", "channel")
-    what = EmbedSettings(**{name: getattr(args, name) for name in names})
-    return what, OutputSettings(args.output, args.output_base, args.formats, args.force)
+    return options.embed_settings(args), OutputSettings(args.output, args.output_base, args.formats, args.force)
 
 
 def _run_one(source: Path, args: argparse.Namespace) -> int:

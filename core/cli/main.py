@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 
 import core
-from core.cli import console, embed, models
+from core.cli import console, embed, layers, models
 from core.errors import StrataError
 
 log = logging.getLogger(__name__)
 
-VERBS = (embed, models)
+VERBS = (embed, layers, models)
 OK, BUG, REFUSED, INTERRUPTED = 0, 1, 2, 130
 EPILOG = """\
 exit codes: 0 done, 2 the request could not be met (one line on stderr says why), 130 interrupted, 1 a bug.

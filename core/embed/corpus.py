@@ -59,7 +59,7 @@ def is_done(source: Path, output: OutputSettings, fingerprint: str) -> bool:
         fingerprint: :func:`settings_fingerprint` of what is asked for now.
     """
     base = output.base or source.stem
-    content = _read_json(output_path(output, base, "json"))
+    content = read_json(output_path(output, base, "json"))
     if content is None or content.get("settings_fingerprint") != fingerprint:
         return False
     if not all(_is_there(output, base, name) for name in output.formats):
@@ -71,7 +71,7 @@ def is_done(source: Path, output: OutputSettings, fingerprint: str) -> bool:
         return False
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None for anything else."""
     try:
         content = json.loads(path.read_bytes())
@@ -174,7 +174,7 @@ def check_corpus(output: OutputSettings) -> None:
     check_formats(output.formats)
     check_folder(output.folder)
     path = output.folder / SUMMARY
-    if path.exists() and not output.force and (_read_json(path) or {}).get("kind") != SUMMARY_KIND:
+    if path.exists() and not output.force and (read_json(path) or {}).get("kind") != SUMMARY_KIND:
         raise OutputError(f"{path} is there and no corpus summary. Use --force to replace it, or another --output.")
 
 

@@ -38,6 +38,8 @@ class CorpusItem:
         folder: Sub-folder of the output folder, with forward slashes; empty for the output folder itself.
         channel: Channel to take, from 1 on; None for what the settings say.
         error: Why it cannot be done, known before it was tried.
+        speaker: Who speaks, as the manifest says; empty where it does not.
+        label: What the recording is labelled with (an emotion, a class), as the manifest says; empty where it does not.
     """
 
     source: Path
@@ -45,6 +47,8 @@ class CorpusItem:
     folder: str = ""
     channel: int | None = None
     error: str | None = None
+    speaker: str = ""
+    label: str = ""
 
     def output(self, output: OutputSettings) -> OutputSettings:
         """Narrow a corpus's output settings down to this recording's folder and base name."""
@@ -57,7 +61,7 @@ class CorpusItem:
 
 @dataclass(frozen=True)
 class _Found:
-    """A recording before it has a name; ``folder``, ``base`` and ``channel`` are what a manifest asked for."""
+    """A recording before it has a name; ``folder``, ``base``, ``channel``, ``speaker``, ``label`` are a manifest's."""
 
     source: Path
     root: Path
@@ -65,6 +69,8 @@ class _Found:
     base: str | None = None
     channel: int | None = None
     error: str | None = None
+    speaker: str = ""
+    label: str = ""
 
 
 def is_corpus(inputs: Sequence[Path]) -> bool:
@@ -87,8 +93,8 @@ def _absolute(path: Path) -> Path:
 def list_inputs(inputs: Sequence[Path]) -> list[CorpusItem]:
     """List the recordings of files, folders (recursively, by suffix) and CSV manifests, each once, under unique names.
 
-    A manifest has a column ``file`` (relative to its own folder) and optionally ``output`` (a sub-folder), ``base`` and
-    ``channel``. A file that is missing becomes an item with an error.
+    A manifest has a column ``file`` (relative to its own folder) and optionally ``output`` (a sub-folder), ``base``,
+    ``channel``, ``speaker`` and ``label``. A file that is missing becomes an item with an error.
 
     Raises:
         InputError: A manifest that cannot be read, or a folder without recordings.
@@ -164,7 +170,8 @@ def _read_row(row: dict[str, str | None], root: Path, where: str) -> _Found:
     error = _missing(source) if name else "The column file is empty."
     error = error or _row_problem(folder, base, channel)
     number = int(channel) if channel.isdecimal() else None
-    found = _Found(source, root, folder or None, base or None, number)
+    speaker, label = ((row.get(key) or "").strip() for key in ("speaker", "label"))
+    found = _Found(source, root, folder or None, base or None, number, speaker=speaker, label=label)
     return replace(found, error=f"{where}: {error}", folder=None, base=None) if error else found
 
 
@@ -185,7 +192,10 @@ def _once(found: Iterable[_Found]) -> list[_Found]:
     """Drop what names the same file and channel again; a manifest's own output or base wins over none."""
     kept: dict[tuple, _Found] = {}
     for item in found:
-        kept.setdefault((_real(item), item.channel, item.folder, item.base, item.error), item)
+        key = (_real(item), item.channel, item.folder, item.base, item.error)
+        first = kept.get(key, item)
+        # A folder and a manifest of its files: what only the manifest knows is kept, whichever was named first.
+        kept[key] = replace(first, speaker=first.speaker or item.speaker, label=first.label or item.label)
     chosen = {(_real(item), item.channel) for item in kept.values() if item.folder or item.base}
     plain = [item.error is None and not (item.folder or item.base) for item in kept.values()]
     return [
@@ -212,7 +222,7 @@ def _named(found: list[_Found]) -> list[CorpusItem]:
 
 
 def _item(item: _Found, name: tuple[str, str], error: str | None) -> CorpusItem:
-    return CorpusItem(item.source, name[1], name[0], item.channel, error)
+    return CorpusItem(item.source, name[1], name[0], item.channel, error, item.speaker, item.label)
 
 
 def _unique(found: list[_Found]) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, PredefinedSplit
 from transformers import Wav2Vec2Model
 
+from core.analysis.probes import run_probe
 from core.recipes import probes, speech_data
 from core.recipes.probes import Array, Features
 from core.training.corpus import read_mono
@@ -111,7 +112,7 @@ def emodb_phones(features: dict[str, Features], folder: Path) -> dict[str, Any]:
     outcomes = {}
     for name, extract in features.items():
         states = [extract(audio)[:, mask] for audio, mask in zip(recordings, kept, strict=True)]
-        outcomes[name] = probes.run_probe(probe, np.concatenate(states, axis=1), labels, speakers)
+        outcomes[name] = run_probe(probe, np.concatenate(states, axis=1), labels, speakers)
     return probes.table(probe, outcomes, labels, f"{len(common)} phones, {len(set(speakers))} speakers")
 
 
@@ -131,8 +132,7 @@ def _pooled_table(
 ) -> dict[str, Any]:
     """Probe features pooled over time."""
     outcomes = {
-        name: probes.run_probe(probe, probes.pooled(extract, recordings), labels, groups)
-        for name, extract in features.items()
+        name: run_probe(probe, probes.pooled(extract, recordings), labels, groups) for name, extract in features.items()
     }
     return probes.table(probe, outcomes, labels, groups_text)
 

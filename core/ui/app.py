@@ -2,38 +2,48 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from core.ui import embed_tab
+from core.ui import embed_tab, layers_tab
 from core.ui.embed_actions import Actions, Tasks
+from core.ui.layers_actions import LayersActions, LayersTasks
 from core.ui.sessions import Sessions
 from core.ui.settings import UiSettings
 
 HEADER = '<header class="strata-header"><h1>Strata</h1><p>Speech and brain models, layer by layer</p></header>'
 
 
-def build_app(settings: UiSettings | None = None, tasks: Tasks | None = None) -> gr.Blocks:
+class AppTasks(Tasks, LayersTasks, Protocol):
+    """What all tabs need done; ``core.tasks`` does it."""
+
+
+def build_app(settings: UiSettings | None = None, tasks: AppTasks | None = None) -> gr.Blocks:
     """Build the app.
 
     Args:
         settings: Its limits; None takes them from the environment.
         tasks: What does the work; None takes ``core.tasks``.
     """
-    settings = settings or UiSettings.from_environment()
+    settings, tasks = settings or UiSettings.from_environment(), tasks or _own_tasks()
     sessions = Sessions(Path(get_upload_folder()) / "results", settings.keep_minutes * 60)
     # Gradio's own copies of uploads are swept each hour once they are a day old.
     with gr.Blocks(title="Strata", analytics_enabled=False, delete_cache=(3_600, 86_400), fill_width=True) as app:
         gr.HTML(HEADER)
-        with gr.Tabs(), gr.Tab("Embed", id="embed"):
-            tab = embed_tab.build(settings)
-        embed_tab.wire(app, tab, Actions(tasks or _own_tasks(), settings, sessions))
+        with gr.Tabs():
+            with gr.Tab("Embed", id="embed"):
+                embed = embed_tab.build(settings)
+            with gr.Tab("Layers", id="layers"):
+                layers = layers_tab.build(settings)
+        embed_tab.wire(app, embed, Actions(tasks, settings, sessions))
+        layers_tab.wire(app, layers, LayersActions(tasks, settings, sessions))
         app.unload(_leaving(sessions))
     return app
 
 
-def _own_tasks() -> Tasks:
+def _own_tasks() -> AppTasks:
     from core import tasks
 
     return tasks

@@ -20,9 +20,9 @@ EMPTY = """
 """
 
 
-def working(name: str) -> str:
-    """Say that a run is under way."""
-    return f'<div class="strata-card strata-working" role="status"><h2>Embedding {escape(name)}</h2></div>'
+def working(what: str) -> str:
+    """Say what is under way."""
+    return f'<div class="strata-card strata-working" role="status"><h2>{escape(what)}</h2></div>'
 
 
 def failed(problem: str) -> str:
@@ -54,8 +54,13 @@ def about_recording(info: AudioInfo) -> str:
     return f'<p class="strata-note">{escape(", ".join(facts))}</p>'
 
 
-def unusable_recording(problem: str) -> str:
-    """Say why a chosen file cannot be used."""
+def how_to_read(text: str) -> str:
+    """Show a remark that opens on demand."""
+    return f'<details class="strata-how-to"><summary>How to read this</summary><p>{escape(text)}</p></details>'
+
+
+def problem_note(problem: str) -> str:
+    """Say in small print why something cannot be used or made."""
     return f'<p class="strata-note strata-bad" role="alert">{escape(problem)}</p>'
 
 

@@ -6,15 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from core.ui import cards
+from core.ui import cards, widgets
 from core.ui.embed_actions import FORMATS, LAYERS, Actions
 from core.ui.settings import UiSettings
-from core.ui.theme import ASSETS
-
-HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 1}
-"""All events that compute share one place in the queue: two models at once would not fit, nor be faster."""
-
-QUICK: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+from core.ui.widgets import HEAVY, PRIVATE, QUICK
 
 FORMAT_NAMES = ("NumPy .npy", "MATLAB .mat", "Facts .json", "Layers .npz", "Table .parquet")
 EXAMPLES = {
@@ -72,17 +67,8 @@ def _build_inputs(settings: UiSettings) -> dict[str, Any]:
         with gr.Tab("Microphone", id="microphone"):
             microphone = gr.Audio(sources=["microphone"], type="filepath", label="Record", elem_id="embed-microphone")
     about = gr.HTML(cards.about_limits(settings.max_minutes, settings.max_upload_mb), elem_id="embed-about")
-    with gr.Row(elem_classes="strata-examples"):
-        gr.HTML('<p class="strata-note">Examples</p>')
-        examples = {name: gr.Button(label, size="sm", min_width=60) for name, label in EXAMPLES.items()}
-    models = gr.Dropdown(
-        [""],
-        value="",
-        label="Model",
-        info="A model from the list, a hub id or a folder",
-        allow_custom_value=True,
-        elem_id="embed-model",
-    )
+    examples = widgets.examples(EXAMPLES)
+    models = widgets.model("embed-model")
     layers = gr.Dropdown(
         LAYERS,
         value="last",
@@ -92,34 +78,25 @@ def _build_inputs(settings: UiSettings) -> dict[str, Any]:
     )
     with gr.Accordion("Device, precision and files", open=False):
         options = _build_options()
-    with gr.Row():
-        start = gr.Button("Embed", variant="primary", elem_id="embed-start", scale=2)
-        stop = gr.Button("Stop", variant="stop", visible=False, elem_id="embed-stop", scale=1)
+    started = widgets.start_and_stop("Embed", "embed")
     return {
         "source": source, "about": about, "microphone": microphone, "inputs": inputs, "examples": examples,
-        "model": models, "layers": layers, **options, "start": start, "stop": stop,
+        "model": models, "layers": layers, **options, **started,
     }  # fmt: skip
 
 
 def _build_options() -> dict[str, Any]:
-    device = gr.Dropdown(["auto", "cuda", "mps", "cpu"], value="auto", label="Device", filterable=False)
-    engine = gr.Dropdown(["auto", "torch", "openvino"], value="auto", label="Engine", filterable=False)
-    precision = gr.Dropdown(["auto", "fp32", "bf16"], value="auto", label="Precision", filterable=False)
+    running = widgets.running()
     files = list(zip(FORMAT_NAMES, FORMATS, strict=True))
     formats = gr.CheckboxGroup(files, value=["npy", "mat", "json"], label="Files to download")
-    return {"device": device, "engine": engine, "precision": precision, "formats": formats}
+    return {**running, "formats": formats}
 
 
 def _build_results() -> dict[str, Any]:
-    card = gr.HTML(cards.EMPTY, elem_id="embed-card")
+    card = widgets.status(cards.EMPTY, "embed")
     with gr.Column(visible=False, elem_id="embed-results") as results:
         facts = gr.HTML(elem_id="embed-facts")
-        player = gr.HTML(
-            {},
-            html_template=(ASSETS / "player.html").read_text(encoding="utf-8"),
-            js_on_load=(ASSETS / "bridge.js").read_text(encoding="utf-8"),
-            elem_id="embed-player",
-        )
+        player = widgets.player("embed")
         layer = gr.Radio([], label="Layer shown", elem_id="embed-layer", visible=False)
         timeline = gr.Plot(show_label=False, elem_id="embed-timeline")
         caption = gr.HTML(elem_id="embed-caption")
@@ -127,7 +104,7 @@ def _build_results() -> dict[str, Any]:
         path = gr.Plot(show_label=False, elem_id="embed-path")
         files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="embed-files")
         with gr.Accordion("All facts about this run", open=False):
-            metadata = gr.JSON(label="Facts", show_label=False, elem_id="embed-metadata")
+            metadata = gr.JSON(label="Facts", show_label=False, elem_id="embed-metadata", elem_classes="strata-json")
     return {
         "card": card, "results": results, "facts": facts, "player": player, "layer": layer, "timeline": timeline,
         "caption": caption, "dimensions": dimensions, "path": path, "files": files, "metadata": metadata,
@@ -152,7 +129,7 @@ def _wire_runs(tab: EmbedTab, actions: Actions) -> None:
     running = _chain(begun, tab, actions, api_name="embed", api_visibility="public")
     for name, button in tab.examples.items():
         begun = button.click(partial(actions.begin_example, name), None, [tab.source, tab.inputs, *states], **QUICK)
-        running += _chain(begun, tab, actions, api_visibility="private")
+        running += _chain(begun, tab, actions, **PRIVATE)
     tab.stop.click(actions.stop, None, [tab.card, tab.start, tab.stop], cancels=running, **QUICK)
 
 
@@ -163,10 +140,5 @@ def _chain(begun: Any, tab: EmbedTab, actions: Actions, **public: Any) -> list[A
     page = [tab.card, tab.results, tab.facts, tab.player, tab.layer, tab.timeline, tab.caption, tab.path]
     on_card: dict[str, Any] = {"show_progress_on": tab.card}
     embedded = begun.then(actions.embed, [tab.source, *settings], files, **HEAVY, **on_card, **public)
-    shown = embedded.success(
-        actions.show, [tab.run_id, tab.dimensions], page, **HEAVY, **on_card, api_visibility="private"
-    )
-    shown.success(actions.end, None, [tab.start, tab.stop], **QUICK)
-    for event in (embedded, shown):
-        event.failure(actions.fail, None, [tab.card, tab.start, tab.stop], **QUICK)
-    return [embedded, shown]
+    shown = embedded.success(actions.show, [tab.run_id, tab.dimensions], page, **HEAVY, **on_card, **PRIVATE)
+    return widgets.follow([embedded, shown], actions, [tab.card, tab.start, tab.stop])

@@ -2,11 +2,13 @@
 
 import functools
 import html
+import inspect
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -25,21 +27,35 @@ def shown_errors(callback: Callable[P, R]) -> Callable[P, R]:
 
     The trace of a bug goes to the server's log; plain exceptions would reach the page as a blank.
     """
+    if inspect.isgeneratorfunction(callback):
+
+        @functools.wraps(callback)
+        def generated(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with _as_messages():
+                yield from callback(*args, **kwargs)
+
+        return generated
 
     @functools.wraps(callback)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
+        with _as_messages():
             return callback(*args, **kwargs)
-        except gr.Error:
-            raise
-        except Stopped as error:
-            raise gr.Error("Stopped.", visible=False, print_exception=False) from error
-        except Exception as error:
-            raise gr.Error(
-                html.escape(explain(error), quote=False), title="It did not work", duration=12, print_exception=False
-            ) from error
 
     return wrapped
+
+
+@contextmanager
+def _as_messages() -> Iterator[None]:
+    try:
+        yield
+    except gr.Error:
+        raise
+    except Stopped as error:
+        raise gr.Error("Stopped.", visible=False, print_exception=False) from error
+    except Exception as error:
+        raise gr.Error(
+            html.escape(explain(error), quote=False), title="It did not work", duration=12, print_exception=False
+        ) from error
 
 
 def explain(error: Exception) -> str:

@@ -13,22 +13,25 @@ class UiSettings:
 
     Attributes:
         max_upload_mb: Largest file accepted, in MB (10^6 bytes).
-        max_minutes: Longest recording accepted, in minutes.
+        max_minutes: Longest recording accepted, in minutes; of several recordings together, too.
+        max_recordings: Recordings accepted at once.
         local_folders: Whether visitors may name a model by a folder on this machine.
         keep_minutes: How long results outlive the page that asked for them: a phone that sleeps finds them again.
     """
 
     max_upload_mb: float = 2_000
     max_minutes: float = 240
+    max_recordings: int = 500
     local_folders: bool = True
     keep_minutes: float = 10
 
     def __post_init__(self) -> None:
-        for name in ("max_upload_mb", "max_minutes"):
+        for name in ("max_upload_mb", "max_minutes", "max_recordings"):
             if not 0 < getattr(self, name) < float("inf"):
+                flag = "" if name == "max_recordings" else f"--{name.replace('_', '-')} or "
                 raise InputError(
                     f"Got {getattr(self, name):g} as {name}; expected a number above 0. "
-                    f"Change --{name.replace('_', '-')} or STRATA_{name.upper()}."
+                    f"Change {flag}STRATA_{name.upper()}."
                 )
 
     @property
@@ -47,17 +50,26 @@ class UiSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "UiSettings":
-        """Take the defaults of this kind of machine, changed by STRATA_MAX_UPLOAD_MB and STRATA_MAX_MINUTES.
+        """Take the defaults of this kind of machine, changed by STRATA_MAX_UPLOAD_MB, _MAX_MINUTES, _MAX_RECORDINGS.
 
-        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB and 20 minutes, and no folder of the machine
-        may be named.
+        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB, 20 minutes and 20 recordings, and no folder
+        of the machine may be named.
         """
         on_space = bool(environment.get("SPACE_ID"))
         return cls(
             max_upload_mb=_number(environment, "STRATA_MAX_UPLOAD_MB", 200 if on_space else cls.max_upload_mb),
             max_minutes=_number(environment, "STRATA_MAX_MINUTES", 20 if on_space else cls.max_minutes),
+            max_recordings=_whole(environment, "STRATA_MAX_RECORDINGS", 20 if on_space else cls.max_recordings),
             local_folders=not on_space,
         )
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
+    """Read a count from the environment."""
+    value = _number(environment, name, default)
+    if value != value // 1:
+        raise InputError(f"Got {name}={value!r}; expected a whole number. Change or unset the variable.")
+    return int(value)
 
 
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.checkpoints.load import check_config_keys, load_model, read_config
+from core.checkpoints.load import check_config_keys, load_model, randomised, read_config
 from core.errors import CheckpointError
 from tests.tiny_models import CONFIGS, RAW_SAMPLES, save_tiny
 
@@ -359,3 +359,71 @@ def test_preprocessor_settings_of_another_model_are_refused(family, change, tmp_
     save_tiny(tmp_path, family)
     edit(tmp_path / "preprocessor_config.json", lambda settings: settings.update(change))
     refused(tmp_path, "preprocessor_config.json", *change)
+
+
+# ---- the control: random weights ----
+
+# What no training moves, or what no class draws: norms, biases, and Whisper's sinusoids.
+NOT_DRAWN = ("norm", "bias", "embed_positions", "running_", "codebook", "num_batches", "inited", "original0", "const")
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_control_has_the_same_architecture_and_weights_of_its_own(tmp_path, family):
+    save_tiny(tmp_path, family)
+    loaded = load_model(tmp_path, "x", from_user=True)
+    before = {key: value.clone() for key, value in loaded.model.state_dict().items()}
+    control, again, other = (randomised(loaded, seed) for seed in (0, 0, 1))
+    weights, twin, third = (one.model.state_dict() for one in (control, again, other))
+
+    assert type(control.model) is type(loaded.model) and not control.model.training
+    assert {key: value.shape for key, value in weights.items()} == {key: value.shape for key, value in before.items()}
+    assert all(value.dtype == before[key].dtype and value.isfinite().all() for key, value in weights.items())
+    assert all(torch.equal(weights[key], twin[key]) for key in weights)
+    drawn = [key for key in weights if weights[key].ndim > 1 and not any(part in key for part in NOT_DRAWN)]
+    assert len(drawn) >= 8
+    for key in drawn:
+        assert not torch.equal(weights[key], before[key]) and not torch.equal(weights[key], third[key]), key
+    assert all(torch.equal(value, before[key]) for key, value in loaded.model.state_dict().items())
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_norms_of_a_control_are_as_before_any_training(tmp_path, family):
+    save_tiny(tmp_path, family)
+    control = randomised(load_model(tmp_path, "x", from_user=True), 0).model
+    norms = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.BatchNorm1d)
+    for module in (module for module in control.modules() if isinstance(module, norms) and module.weight is not None):
+        assert (module.weight == 1).all() and (module.bias == 0).all()
+        if isinstance(module, torch.nn.BatchNorm1d):
+            assert (module.running_mean == 0).all() and (module.running_var == 1).all()
+
+
+def test_a_control_says_what_it_is_and_keeps_the_preprocessing(tmp_path):
+    save_tiny(tmp_path, "wav2vec2", "Wav2Vec2ForCTC")
+    loaded = load_model(tmp_path, "tuned", from_user=True)
+    control = randomised(loaded, 7)
+    assert loaded.fine_tuned and not control.fine_tuned and control.name == "tuned (random weights)"
+    assert control.sha256 == f"random-7-{loaded.config_sha256[:32]}" != randomised(loaded, 8).sha256
+    assert control.preprocessor == loaded.preprocessor and control.config_sha256 == loaded.config_sha256
+    assert control.model.config.to_dict() == loaded.model.config.to_dict()
+    assert control.model.config is not loaded.model.config
+
+
+def test_a_control_disturbs_no_other_draw_and_none_disturbs_it(folder):
+    loaded = load_model(folder, "x", from_user=True)
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first = randomised(loaded, 0)
+    assert torch.equal(torch.rand(4), expected)
+    second = randomised(loaded, 0)
+    pairs = zip(first.model.parameters(), second.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_control_is_not_the_beginning_of_a_model_trained_from_the_same_seed(folder):
+    """The tiny models are drawn from seed 0: a control from seed 0 must not be their beginning."""
+    loaded = load_model(folder, "x", from_user=True)
+    both = (loaded, randomised(loaded, 0))
+    trained, control = (one.model.encoder.layers[0].attention.q_proj.weight for one in both)
+    assert abs(torch.corrcoef(torch.stack([trained.flatten(), control.flatten()]))[0, 1]) < 0.15
+    assert trained.std().item() == pytest.approx(control.std().item(), rel=0.2)  # drawn from the same distribution

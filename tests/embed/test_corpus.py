@@ -127,6 +127,22 @@ def test_a_manifest_names_files_folders_bases_and_channels(tmp_path):
     assert output == OutputSettings(tmp_path / "out" / "left", "y.v1", ("npy",))
 
 
+def test_a_manifest_says_who_speaks_and_what_a_recording_is_labelled_with(tmp_path):
+    make_files(tmp_path, "x.wav", "y.wav", "z.wav")
+    rows = [
+        {"file": "x.wav", "speaker": " anna ", "label": "joy"},
+        {"file": "y.wav", "speaker": "bo", "label": ""},
+        {"file": "gone.wav", "speaker": "bo", "label": "fear"},
+    ]
+    manifest = write_manifest(tmp_path / "list.csv", rows)
+    marks = [(item.base, item.speaker, item.label) for item in list_inputs([manifest])]
+    assert marks == [("x", "anna", "joy"), ("y", "bo", ""), ("gone", "bo", "fear")]
+    # A folder beside the manifest of its files: what the manifest knows is kept, whichever comes first.
+    for inputs_given in ([tmp_path, manifest], [manifest, tmp_path]):
+        items = {item.base: (item.speaker, item.label) for item in list_inputs(inputs_given)}
+        assert items == {"x": ("anna", "joy"), "y": ("bo", ""), "z": ("", ""), "gone": ("bo", "fear")}
+
+
 def test_two_channels_of_one_file_without_names_do_not_collide(tmp_path):
     make_files(tmp_path, "x.wav")
     rows = [{"file": "x.wav", "channel": "1"}, {"file": "x.wav", "channel": "2"}]

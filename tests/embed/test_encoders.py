@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from core.arrays import EmbedSettings, ignore_progress
 from core.audio.signal import Signal, open_signal
-from core.checkpoints.load import load_model
+from core.checkpoints.load import load_model, randomised
 from core.clock import FrameClock
 from core.embed.encoders import build_encoder, encodec, w2v_bert, wav2vec2
 from core.embed.engines import torch_runners
@@ -510,3 +510,14 @@ def test_examples_fit_the_networks(family, folders):
             assert torch.isfinite(out).all()
             if name == "states":
                 assert (out.shape[0], out.shape[2]) == (len(layers), encoder.spec.dim)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_random_weights_control_embeds_like_transformers_and_unlike_the_trained_model(folders, family):
+    loaded = load_model(folders(family), family, from_user=True)
+    control, samples = randomised(loaded, 0), noise(RATE)
+    got, trained = (compute(build_encoder(one), samples) for one in (control, loaded))
+    assert got.shape == trained.shape and np.isfinite(got).all()
+    expected = whole_file(family, control.model, samples)
+    assert_close(got[-1:], as_many(expected.reshape(-1, *expected.shape[-2:])[-1:], got), 2e-3)
+    assert np.abs(got[-1] - trained[-1]).max() > 0.1 * trained[-1].std()

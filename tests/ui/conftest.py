@@ -8,11 +8,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.ui.page import EmbedPage
+from tests.ui.page import EmbedPage, LayersPage, TabPage
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAWING = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -94,15 +95,27 @@ def chromium():
 
 
 @pytest.fixture
-def visit(chromium):
-    """A function that opens the app at an address, on a page of a given width and theme."""
+def visit_tab(chromium):
+    """A function that opens a tab of the app at an address, on a page of a given width and theme."""
     opened = []
 
-    def visit(address: str, width: int = 1280, theme: str = "light") -> EmbedPage:
+    def visit(kind: type[TabPage], address: str, width: int = 1280, theme: str = "light") -> TabPage:
         page = chromium.new_page(viewport={"width": width, "height": 1000}, accept_downloads=True)
         opened.append(page)
-        return EmbedPage(page, f"{address}/?__theme={theme}")
+        return kind(page, f"{address}/?__theme={theme}")
 
     yield visit
     for page in opened:
         page.close()
+
+
+@pytest.fixture
+def visit(visit_tab):
+    """A function that opens the tab "Embed"."""
+    return partial(visit_tab, EmbedPage)
+
+
+@pytest.fixture
+def visit_layers(visit_tab):
+    """A function that opens the tab "Layers"."""
+    return partial(visit_tab, LayersPage)

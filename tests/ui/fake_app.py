@@ -1,8 +1,18 @@
-"""Serve the app over the fake encoder: ``python -m tests.ui.fake_app [--slowness SECONDS] PORT``."""
+"""Serve the app over fake tasks: ``python -m tests.ui.fake_app [--slowness SECONDS] PORT``."""
 
 import argparse
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from core.ui.environment import prepare
+
+
+def slowed(steps: Callable[..., Iterator], seconds: float, *arguments: object) -> Iterator:
+    """The same steps, with a pause before each, so that one can be seen forming."""
+    for step in steps(*arguments):
+        time.sleep(seconds)
+        yield step
 
 
 def main() -> None:
@@ -11,13 +21,15 @@ def main() -> None:
     parser.add_argument("--slowness", type=float, default=0.0)
     arguments = parser.parse_args()
     prepare()
+    from core.analysis import tsne
     from core.ui.app import build_app
     from core.ui.settings import UiSettings
     from core.ui.theme import launch_arguments
-    from tests.fakes import FakeTasks
+    from tests.layers_fakes import FakeAppTasks
 
+    tsne.tsne_steps = partial(slowed, tsne.tsne_steps, arguments.slowness)
     settings = UiSettings.from_environment()
-    app = build_app(settings, FakeTasks(arguments.slowness))
+    app = build_app(settings, FakeAppTasks(arguments.slowness))
     app.launch(server_port=arguments.port, **launch_arguments(settings))
 
 

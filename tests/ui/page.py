@@ -1,15 +1,23 @@
-"""The tab "Embed" as a visitor uses it."""
+"""The tabs as a visitor uses them."""
 
 import time
 from pathlib import Path
 from typing import Any
 
 TIMEOUT_MS = 120_000
+PCA = "#layers-pca .js-plotly-plot"
+MAP = "#layers-map .js-plotly-plot"
 PLOTS = {"timeline": "#embed-timeline .js-plotly-plot", "path": "#embed-path .js-plotly-plot"}
 
 
-class EmbedPage:
-    """Attributes: ``outside`` and ``errors``, requests to other machines and exceptions of scripts so far."""
+class TabPage:
+    """A page with one tab open.
+
+    Attributes: ``outside`` and ``errors``, requests to other machines and exceptions of scripts so far.
+    """
+
+    tab = ""
+    title = ""
 
     def __init__(self, page: Any, address: str) -> None:
         self.page, self.outside, self.errors = page, [], []
@@ -17,58 +25,47 @@ class EmbedPage:
         page.on("request", self._note_request)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(address)
-        page.wait_for_selector("#embed-start")
-        page.wait_for_function("document.querySelector('#embed-model input')?.value")
+        page.get_by_role("tab", name=self.title).click()
+        page.wait_for_selector(f"#{self.tab}-start")
+        page.wait_for_function(f"document.querySelector('#{self.tab}-model input')?.value")
 
     def _note_request(self, request: Any) -> None:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             self.outside.append(request.url)
 
-    def choose(self, recording: Path) -> None:
+    def choose(self, *files: Path) -> None:
         with self.page.expect_response(lambda response: "/upload" in response.url):
-            self.page.locator("#embed-source input[type=file]").set_input_files(recording)
-        self.page.wait_for_selector("#embed-source .filename")
-
-    def model(self, name: str) -> None:
-        field = self.page.get_by_label("Model")
-        field.click()
-        field.fill(name)
-        field.press("Enter")
-
-    def layers(self, name: str) -> None:
-        self.page.get_by_label("Layers").click()
-        self.page.get_by_role("option", name=name, exact=True).click()
+            self.page.locator(f"#{self.tab}-source input[type=file]").set_input_files(files)
+        self.page.wait_for_selector(f"#{self.tab}-source .filename")
 
     def start(self) -> None:
-        self.page.locator("#embed-start").click()
+        self.page.locator(f"#{self.tab}-start").click()
 
     def example(self, name: str) -> None:
-        self.page.get_by_role("button", name=name).click()
+        self.page.get_by_role("button", name=name).locator("visible=true").click()
 
-    def wait_for_result(self) -> None:
-        self.page.wait_for_selector("#embed-results", state="visible")
-        for plot in PLOTS.values():
-            self.page.wait_for_function(f"document.querySelector('{plot}')?.dataset.strata !== undefined")
-        # The start button comes back last.
-        self.page.wait_for_function("!document.querySelector('#embed-start')?.disabled")
+    def wait_for_buttons(self) -> None:
+        """The start button comes back last."""
+        self.page.wait_for_function(f"!document.querySelector('#{self.tab}-start')?.disabled")
 
     def card(self) -> str:
-        return self.page.locator("#embed-card").inner_text()
+        return self.page.locator(f"#{self.tab}-card").inner_text()
 
     def wait_for_card(self, text: str) -> str:
-        self.page.locator("#embed-card").get_by_text(text).wait_for()
+        self.page.locator(f"#{self.tab}-card").get_by_text(text).wait_for()
         return self.card()
-
-    def plot(self, name: str, expression: str) -> Any:
-        """Evaluate JavaScript with ``graph``, the plot's element."""
-        return self.page.evaluate(
-            f"(() => {{ const graph = document.querySelector('{PLOTS[name]}'); return {expression} }})()"
-        )
 
     def player(self, expression: str) -> Any:
         """Evaluate JavaScript with ``audio``, the player's element."""
+        selector = f"#{self.tab}-player audio"
         return self.page.evaluate(
-            f"(() => {{ const audio = document.querySelector('#embed-player audio'); return {expression} }})()"
+            f"(() => {{ const audio = document.querySelector('{selector}'); return {expression} }})()"
+        )
+
+    def graph(self, selector: str, expression: str) -> Any:
+        """Evaluate JavaScript with ``graph``, a plot's element."""
+        return self.page.evaluate(
+            f"(() => {{ const graph = document.querySelector('{selector}'); return {expression} }})()"
         )
 
     def wait_until(self, condition: Any, seconds: float = 20.0) -> None:
@@ -77,18 +74,12 @@ class EmbedPage:
             assert time.monotonic() < end, "it did not happen in time"
             self.page.wait_for_timeout(50)
 
-    def click_timeline(self, seconds: float, row: str = "yaxis4") -> None:
-        self._click("timeline", f"l.xaxis.l2p({seconds})", f"l.{row}._offset - l.yaxis._offset + l.{row}._length / 2")
-
-    def click_frame(self, index: int) -> None:
-        self._click("path", f"l.xaxis.l2p(d.x[{index}])", f"l.yaxis.l2p(d.y[{index}])")
-
-    def _click(self, plot: str, x: str, y: str) -> None:
+    def click_graph(self, selector: str, x: str, y: str) -> None:
         """Click at pixels of a plot's axes, given as JavaScript over its layout ``l`` and its first trace ``d``."""
-        self.page.locator(PLOTS[plot]).scroll_into_view_if_needed()
+        self.page.locator(selector).scroll_into_view_if_needed()
         self.page.wait_for_timeout(300)
-        place = self.plot(
-            plot,
+        place = self.graph(
+            selector,
             "(() => { const l = graph._fullLayout, d = graph._fullData[0], b = graph.getBoundingClientRect(); "
             f"return [b.left + l.xaxis._offset + {x}, b.top + l.yaxis._offset + {y}] }})()",
         )
@@ -98,6 +89,76 @@ class EmbedPage:
 
     def download(self, name: str, folder: Path) -> Path:
         with self.page.expect_download() as waiting:
-            self.page.locator(f"#embed-files a[download='{name}']").first.click()
+            self.page.locator(f"#{self.tab}-files a[download='{name}']").first.click()
         waiting.value.save_as(folder / name)
         return folder / name
+
+
+class EmbedPage(TabPage):
+    """The tab "Embed"."""
+
+    tab, title = "embed", "Embed"
+
+    def model(self, name: str) -> None:
+        field = self.page.locator("#embed-model input")
+        field.click()
+        field.fill(name)
+        field.press("Enter")
+
+    def layers(self, name: str) -> None:
+        self.page.get_by_label("Layers").locator("visible=true").click()
+        self.page.get_by_role("option", name=name, exact=True).click()
+
+    def wait_for_result(self) -> None:
+        self.page.wait_for_selector("#embed-results", state="visible")
+        for plot in PLOTS.values():
+            self.page.wait_for_function(f"document.querySelector('{plot}')?.dataset.strata !== undefined")
+        self.wait_for_buttons()
+
+    def plot(self, name: str, expression: str) -> Any:
+        return self.graph(PLOTS[name], expression)
+
+    def click_timeline(self, seconds: float, row: str = "yaxis4") -> None:
+        y = f"l.{row}._offset - l.yaxis._offset + l.{row}._length / 2"
+        self.click_graph(PLOTS["timeline"], f"l.xaxis.l2p({seconds})", y)
+
+    def click_frame(self, index: int) -> None:
+        self.click_graph(PLOTS["path"], f"l.xaxis.l2p(d.x[{index}])", f"l.yaxis.l2p(d.y[{index}])")
+
+
+class LayersPage(TabPage):
+    """The tab "Layers"."""
+
+    tab, title = "layers", "Layers"
+
+    def wait_for_result(self) -> None:
+        self.page.wait_for_selector("#layers-results", state="visible")
+        self.page.wait_for_function(f"document.querySelector('{PCA}')?.dataset.strata !== undefined")
+        self.wait_for_buttons()
+
+    def places(self, selector: str) -> list[float]:
+        """The horizontal places of a map's points."""
+        return self.graph(selector, "Array.from(graph._fullData[0].x)")
+
+    def watch(self) -> None:
+        self.page.locator("#layers-watch").click()
+
+    def note(self) -> str:
+        return self.page.locator("#layers-map-note").inner_text()
+
+    def wait_for_map(self) -> None:
+        self.wait_until(lambda: "neighbours kept" in self.note(), 60)
+        self.wait_until(lambda: self.graph(MAP, "graph?.dataset.strata !== undefined"))
+
+    def lasso(self, selector: str) -> None:
+        """Draw a lasso around the middle of a map."""
+        self.page.locator(".strata-lasso").click()
+        self.page.locator(selector).scroll_into_view_if_needed()
+        self.page.wait_for_timeout(300)
+        box = self.page.locator(f"{selector} .nsewdrag").first.bounding_box()
+        x, y, size = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["height"] / 5
+        self.page.mouse.move(x - size, y - size)
+        self.page.mouse.down()
+        for right, down in ((1, -1), (1, 1), (-1, 1), (-1, -1)):
+            self.page.mouse.move(x + right * size, y + down * size, steps=4)
+        self.page.mouse.up()

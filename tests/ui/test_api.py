@@ -60,14 +60,47 @@ def test_errors_reach_the_client_as_sentences(client, clip, settings, told):
         embed(client, clip, **settings)
 
 
-def test_one_endpoint_is_public_and_documented(client):
-    (name, endpoint), *others = client.view_api(return_format="dict")["named_endpoints"].items()
-    assert (name, others) == ("/embed", [])
-    assert "Embed a recording" in endpoint["description"]
-    assert [parameter["parameter_name"] for parameter in endpoint["parameters"]] == [
-        "recording", "model", "layers", "device", "engine", "precision", "formats",
-    ]  # fmt: skip
+def test_public_endpoints_are_documented(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert {
+        name: [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+        for name, endpoint in endpoints.items()
+    } == {
+        "/embed": ["recording", "model", "layers", "device", "engine", "precision", "formats"],
+        "/layers": [
+            "recordings", "model", "compare", "control", "layers", "span", "similarity", "max_points", "device",
+            "engine", "precision",
+        ],
+        "/layers_files": [],
+    }  # fmt: skip
+    assert "Embed a recording" in endpoints["/embed"]["description"]
+    assert "Analyse what each layer" in endpoints["/layers"]["description"]
     assert not client.view_api(return_format="dict")["unnamed_endpoints"]
+
+
+def test_layers_gives_numbers_and_then_the_files_of_the_session(client, clip):
+    from gradio_client import handle_file
+
+    summary = client.predict(
+        recordings=[handle_file(clip)], model="fake-encoder", control=False, max_points=40, api_name="/layers"
+    )
+    assert [found["model"] for found in summary["models"]] == ["fake-encoder"]
+    files = client.predict(api_name="/layers_files")
+    assert [Path(file).name for file in files] == ["layers.zip", "report.html", "summary.json", "pca.svg"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"span": "word"}, "no alignment for any of the 1 recordings"),
+        ({"max_points": 0}, "expected 1 or more"),
+    ],
+)
+def test_errors_of_layers_reach_the_client_as_sentences(client, clip, settings, told):
+    from gradio_client import handle_file
+
+    with pytest.raises(Exception, match=told):
+        client.predict(recordings=[handle_file(clip)], model="fake-encoder", api_name="/layers", **settings)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", ROOT / "app.py", ROOT / "core/__init__.py", ROOT / "assets/app.css"])

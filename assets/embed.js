@@ -1,41 +1,23 @@
-// Ties a player to the plots of a tab. Runs once, when its gr.HTML is put on the page; `element`, `props` and `watch` are Gradio's.
+// Ties the player of the tab "Embed" to its plots. Runs once, after player.js, when its gr.HTML is put on the page.
 // A click in a plot plays that moment; while the player moves, a cursor moves over the plots. Gradio makes a new plot element
 // for each redraw, so plots are looked for again and again and hooked when they are new.
-const audio = element.querySelector("audio");
-const clock = element.querySelector(".strata-clock");
-const howLong = element.querySelector("select");
-const state = { run: null, range: null, stopAt: Infinity, following: false };
+const state = { run: null, range: null };
 
 function plots() {
-  const found = [];
-  for (const name of ["timeline", "path"]) {
-    const graph = document.querySelector(`#embed-${name} .js-plotly-plot`);
-    // A plot that is still being drawn, or lies on a hidden page, is looked at again later.
-    if (graph && graph.on && graph.calcdata && graph._fullData && graph.clientWidth) found.push({ name, graph });
-  }
-  return found;
+  return ["timeline", "path"].map((name) => ({ name, graph: drawn(`#embed-${name}`) })).filter(({ graph }) => graph);
 }
 
 function load(value) {
   if (!value || !value.url) {
-    audio.pause();
-    element.classList.add("strata-silent");
+    silence();
     return;
   }
-  element.classList.remove("strata-silent");
-  if (value.run === state.run) return;
-  state.run = value.run;
-  state.range = null;
-  audio.src = value.url;
+  if (take(value.url)) Object.assign(state, { run: value.run, range: null });
 }
 
 function playFrom(seconds) {
   const length = Number(howLong.value);
-  audio.currentTime = Math.max(0, seconds);
-  state.stopAt = length > 0 ? seconds + length : Infinity;
-  element.dataset.clicked = seconds.toFixed(4);
-  audio.play().catch(() => {});
-  draw();
+  play(seconds, length > 0 ? seconds + length : Infinity);
 }
 
 function hook({ name, graph }) {
@@ -107,26 +89,13 @@ function placeOnPath(graph, cursor, t) {
   cursor.style.top = `${layout.yaxis._offset + y}px`;
 }
 
-function draw() {
-  const t = audio.currentTime;
-  clock.textContent = `${t.toFixed(3)} s`;
-  if (t >= state.stopAt) { audio.pause(); state.stopAt = Infinity; }
+player.onMove = (t) => {
   for (const { name, graph } of plots()) {
     const cursor = graph.querySelector(".strata-cursor");
     if (cursor) (name === "timeline" ? placeOnTimeline : placeOnPath)(graph, cursor, t);
   }
-}
+};
 
-function follow() {
-  draw();
-  if (!audio.paused && element.isConnected) requestAnimationFrame(follow);
-}
-
-audio.addEventListener("play", follow);
-audio.addEventListener("seeked", draw);
-audio.addEventListener("pause", draw);
-// The player's own controls play on; only a click in a plot plays a moment.
-audio.addEventListener("seeking", () => { if (audio.currentTime > state.stopAt) state.stopAt = Infinity; });
 watch("value", () => load(props.value));
 load(props.value);
 setInterval(() => plots().filter(({ graph }) => graph.dataset.strata === undefined).forEach(hook), 200);

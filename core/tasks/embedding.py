@@ -1,25 +1,22 @@
-"""One function for each thing a user can do; the command line, the app and README's examples all call these."""
+"""Embed recordings: one, or a corpus."""
 
 import importlib.metadata
 import logging
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import core
-from core.arrays import EmbeddingInfo, EmbedResult, EmbedSettings, OnProgress, OutputSettings, Progress, ignore_progress
+from core.arrays import EmbeddingInfo, EmbedResult, EmbedSettings, OnProgress, OutputSettings, ignore_progress
 from core.audio.reader import probe
 from core.audio.signal import Signal, open_signal
-from core.checkpoints.find import Found, ModelEntry, find_model, list_models
-from core.checkpoints.load import load_model
-from core.device import DeviceChoice, pick_device
+from core.checkpoints.find import find_model
 from core.embed.corpus import (
     CorpusItem,
     CorpusSummary,
@@ -27,52 +24,17 @@ from core.embed.corpus import (
     is_done,
     list_inputs,
     run_corpus,
-    settings_fingerprint,
 )
-from core.embed.encoder import Encoder, Runner
 from core.embed.formats import complete_metadata
-from core.embed.pipeline import WindowPlan, plan, resolve_layers, stream_states
+from core.embed.pipeline import WindowPlan, plan, stream_states
 from core.embed.team import Team
 from core.embed.writers import check_target, write_embeddings
-from core.errors import CheckpointError
-from core.models.loaded import LoadedModel
-
-if TYPE_CHECKING:
-    from core.embed.engines import EngineChoice
-
-__all__ = ["CorpusSummary", "ModelEntry", "embed", "embed_many", "list_models"]
+from core.tasks.encoders import ReadyEncoder, Source, ready_encoder
 
 log = logging.getLogger(__name__)
 
 # Packages whose version can change a number.
-_VERSIONED = ("torch", "transformers", "numpy", "openvino", "soundfile", "av", "soxr")
-# Models kept in memory between two calls: the one in use and the one before.
-_KEPT_MODELS = 2
-
-
-@dataclass(frozen=True)
-class ReadyEncoder:
-    """An encoder with its networks compiled for certain layers, and how that was chosen."""
-
-    found: Found
-    loaded: LoadedModel
-    encoder: Encoder
-    layers: tuple[int, ...]
-    runners: dict[str, Runner]
-    device: DeviceChoice
-    choice: "EngineChoice"
-
-    @property
-    def model_hash(self) -> str:
-        """Hash of weights and config: a changed preprocessing gives other values from the same weights."""
-        return self.loaded.sha256 + self.loaded.config_sha256
-
-    def fingerprint(self, settings: EmbedSettings, output: OutputSettings) -> str:
-        """Hash what decides the values, with what ``auto`` came to here: another machine may choose otherwise."""
-        chosen = replace(
-            settings, device=self.device.device, engine=self.choice.engine, precision=self.choice.precision
-        )
-        return settings_fingerprint(chosen, output.formats, self.model_hash)
+_VERSIONED = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "openvino", "soundfile", "av", "soxr")
 
 
 def embed(
@@ -95,8 +57,8 @@ def embed(
     # Cheap refusals come before the model is loaded.
     check_target(output, base)
     probe(source)
-    ready = _ready(find_model(settings.model), settings, on_progress)
-    return _embed_one(ready, source, settings, replace(output, base=base), on_progress)
+    ready = ready_encoder(Source(find_model(settings.model)), settings, on_progress)
+    return embed_one(ready, source, settings, replace(output, base=base), on_progress)
 
 
 def embed_many(
@@ -115,7 +77,7 @@ def embed_many(
     items = list_inputs([Path(path) for path in inputs])
     check_corpus(output)
     Team()  # before the model: it gives each process of a launch a device of its own
-    ready = _ready(find_model(settings.model), settings, on_progress)
+    ready = ready_encoder(Source(find_model(settings.model)), settings, on_progress)
 
     def fingerprint(item: CorpusItem) -> str:
         return ready.fingerprint(item.settings(settings), output)
@@ -124,7 +86,7 @@ def embed_many(
         target = item.output(output)
         check_target(target, target.base or item.base)
         log.info("Embedding %s", item.source)
-        return _embed_one(ready, item.source, item.settings(settings), target, on_progress)
+        return embed_one(ready, item.source, item.settings(settings), target, on_progress)
 
     def done(item: CorpusItem) -> bool:
         return not output.force and is_done(item.source, item.output(output), fingerprint(item))
@@ -132,38 +94,10 @@ def embed_many(
     return run_corpus(items, embed_item, output, done, on_progress)
 
 
-def _ready(found: Found, settings: EmbedSettings, on_progress: OnProgress) -> ReadyEncoder:
-    """Load, wrap and compile a model; the last ones stay in memory for the next call."""
-    try:
-        files = [path for path in sorted(found.folder.iterdir()) if path.is_file()]
-    except OSError as error:
-        raise CheckpointError(f"Model folder {found.folder} cannot be read: {error.strerror}.") from error
-    stamp = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-    on_progress(Progress("load the model", 0, 1, "model"))
-    ready = _ready_cached(found, stamp, settings.layers, settings.device, settings.engine, settings.precision)
-    on_progress(Progress("load the model", 1, 1, "model"))
-    return ready
-
-
-@lru_cache(maxsize=_KEPT_MODELS)
-def _ready_cached(
-    found: Found, _stamp: tuple[tuple[str, int, int], ...], layers: str, device: str, engine: str, precision: str
-) -> ReadyEncoder:
-    from core.embed.encoders import build_encoder
-    from core.embed.engines import EngineRequest, build_runners
-
-    chosen_device = pick_device(device)
-    loaded = load_model(found.folder, found.name, from_user=found.from_user)
-    encoder = build_encoder(loaded)
-    numbers = resolve_layers(layers, encoder.spec)
-    runners, choice = build_runners(encoder, numbers, EngineRequest(engine, precision, chosen_device))
-    log.info("%s on %s, %s (%s)", choice.engine, chosen_device.device, choice.precision, choice.precision_reason)
-    return ReadyEncoder(found, loaded, encoder, numbers, runners, chosen_device, choice)
-
-
-def _embed_one(
+def embed_one(
     ready: ReadyEncoder, source: Path, settings: EmbedSettings, output: OutputSettings, on_progress: OnProgress
 ) -> EmbedResult:
+    """Embed one recording with an encoder that is ready."""
     began = monotonic()
     clock = ready.encoder.spec.clock
     with open_signal(source, clock.sampling_rate, settings.channel, settings.max_seconds, on_progress) as signal:
@@ -196,9 +130,9 @@ def _metadata(
     clock, info = ready.encoder.spec.clock, signal.info
     return {
         "audio_path": str(source.absolute()),
-        "model_name": ready.found.name,
-        "model_path": str(ready.found.folder),
-        "model_source": ready.found.where,
+        "model_name": ready.source.name,
+        "model_path": str(ready.source.found.folder),
+        "model_source": ready.source.found.where,
         "architecture": ready.loaded.architecture,
         "fine_tuned": ready.loaded.fine_tuned,
         "model_sha256": ready.loaded.sha256,
@@ -228,7 +162,7 @@ def _metadata(
             "centre": "(start + hop * frame + field / 2) / sampling_rate",
         },
         "warnings": [*ready.loaded.warnings, *ready.choice.warnings, *_silence(signal)],
-        "versions": _versions(),
+        "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -240,7 +174,8 @@ def _silence(signal: Signal) -> list[str]:
     return ["Every sample is zero after mixing down; if the file is not silent, take one channel with --channel."]
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of what can change a number."""
     versions = {"strata": core.__version__, "python": platform.python_version()}
     for package in _VERSIONED:
         try:

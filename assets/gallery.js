@@ -1,0 +1,68 @@
+// Draws the figures of a gr.HTML, each with its caption, as soon as they can be seen; `element`, `props` and `watch` are
+// Gradio's. Plotly is there once Gradio has drawn a plot of its own. A value with `move` moves the points of the figure that
+// is there, so that a map can be watched while it forms.
+const place = element.querySelector(".strata-figures");
+const waiting = new Map();
+
+function take(value) {
+  if (!value) return;
+  if (value.move) move(value.move);
+  else if (value.figures) show(value.figures);
+}
+
+function show(figures) {
+  for (const box of place.querySelectorAll(".js-plotly-plot")) window.Plotly.purge(box);
+  waiting.clear();
+  place.replaceChildren(...figures.map(cellOf));
+  drawWaiting();
+}
+
+function cellOf({ figure, caption }) {
+  const cell = document.createElement("figure"), drawing = JSON.parse(figure);
+  cell.innerHTML = `<h3></h3><p></p><div class="strata-plot"></div>
+    <figcaption><details><summary>How to read this</summary><p></p></details></figcaption>`;
+  const [heading, below, box] = cell.children, { title } = drawing.layout;
+  // A title of the page wraps where it is narrow; one of the figure is cut off.
+  heading.textContent = plain(title?.text);
+  below.textContent = plain(title?.subtitle?.text);
+  cell.querySelector("details p").textContent = caption;
+  delete drawing.layout.title;
+  drawing.layout.margin.t = Math.max(drawing.layout.updatemenus?.some(({ visible }) => visible !== false) ? 34 : 12, drawing.layout.margin.t - 54);
+  box.style.minHeight = `${drawing.layout.height}px`;
+  box.setAttribute("role", "group");
+  box.setAttribute("aria-label", `Figure: ${heading.textContent}`);
+  waiting.set(box, drawing);
+  return cell;
+}
+
+// Texts of a figure are Plotly's markup.
+function plain(markup) {
+  return (markup ?? "").replace(/<[^>]*>/g, " ").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+}
+
+function drawWaiting() {
+  if (!window.Plotly) return;
+  for (const [box, figure] of waiting) {
+    if (!box.clientWidth) continue;
+    waiting.delete(box);
+    // A matrix is square: in a narrow place it needs less height.
+    const { layout } = figure;
+    if (layout.yaxis?.constrain === "domain") layout.height = Math.min(layout.height, Math.max(300, box.clientWidth));
+    box.style.minHeight = "";
+    window.Plotly.newPlot(box, figure.data, layout, figure.config);
+  }
+}
+
+function move({ x, y, limit, layer }) {
+  drawWaiting();
+  const box = place.querySelector(".js-plotly-plot");
+  if (!box || !box.calcdata) return;
+  // The reader may have gone on to the map of another layer.
+  if (![undefined, String(layer)].includes(box.dataset.layer)) return;
+  const range = [-limit, limit];
+  window.Plotly.update(box, { x: [x], y: [y] }, { "xaxis.range": range, "yaxis.range": range }, [0]);
+}
+
+watch("value", () => take(props.value));
+take(props.value);
+const timer = setInterval(() => { if (element.isConnected) drawWaiting(); else clearInterval(timer); }, 200);

@@ -1,0 +1,582 @@
+"""The comparison table, filled from measurements: what each model shows, and whether the numbers tell them apart.
+
+A verdict never says more than the numbers do: where intervals overlap there is no difference, where there is no
+interval only differences over a stated size are named, and numbers from different counts of rows are not compared.
+No cause is named and no meaning is given.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from core.findings import Curve, LayersFindings, ModelFindings, Similarity
+
+SAME_N = 0.01
+"""Share by which counts of rows may differ and still compare: an encoder may pad itself to a frame more a recording.
+Noise floors go with the root of the count, so they differ by half of this share."""
+
+CENTRED = 0.1
+"""Largest |mean| / std that counts as zero-centred: the mean then holds under 1 % of the mean square."""
+
+STANDS_OUT = 1.1
+"""Factor by which a peak is over the next layer to stand out: deviations come without an interval."""
+
+RANGE_DIFFERS = 1.5
+"""Factor between two spreads of variances from which they are called different: they come without an interval."""
+
+SHARP_DROP = 0.1
+"""How far the similarity of two neighbouring layers is below the median of all neighbours at a sharp boundary. A tenth
+of the scale can be seen in the matrix; where there are intervals, they must be apart as well."""
+
+RISE = 0.05
+"""How much more like the first layer the last one is than the least similar one, for a rise at the top."""
+
+EXPLAINED_DIFFERS = 0.05
+"""Difference of explained shares (over their floors) from which they are called different: they have no interval."""
+
+TREND = 1.2
+"""Factor between the first and the last layer's effective rank from which it rises or falls; ranks have no interval."""
+
+ANISOTROPY_DIFFERS = 0.1
+"""Difference of mean cosines that is named; they are exact for these rows, but have no interval for others."""
+
+OVERLAP = "No difference beyond the interval."
+NO_INTERVAL = "Not told apart: there is no interval (it needs at least two recordings or groups)."
+NOT_COMPUTED = "not computed"
+
+_KINDS = {"cka": "CKA", "cosine": "cosine", "pwcca": "PWCCA"}
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One line of the table.
+
+    Attributes:
+        aspect: What is looked at.
+        first: What the first model shows.
+        second: What the second one shows; empty for one model.
+        verdict: What the numbers support about the two; empty for one model.
+    """
+
+    aspect: str
+    first: str
+    second: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A number with its interval, if it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.value:.2f}{interval}" if np.isfinite(self.value) else NOT_COMPUTED
+
+
+@dataclass(frozen=True)
+class _Aspect:
+    """How one line is made: what a model shows, what two models' numbers support, and the rows behind a number."""
+
+    name: str
+    describe: Callable[[ModelFindings], str]
+    judge: Callable[[ModelFindings, ModelFindings], str]
+    n: Callable[[ModelFindings], int]
+
+
+def compared(findings: LayersFindings) -> tuple[ModelFindings, ...]:
+    """Return the models in the columns: the two asked for; else the one and its random weights; else the one."""
+    asked = [model for model in findings.models if not model.control]
+    controls = [model for model in findings.models if model.control]
+    return tuple((asked if len(asked) > 1 else asked + controls)[:2])
+
+
+def compare_models(findings: LayersFindings) -> tuple[ComparisonRow, ...]:
+    """Fill the table for :func:`compared`: two models, a model and its random weights, or one model by itself."""
+    models = compared(findings)
+    aspects = (*_ASPECTS, *_property_aspects(findings, models))
+    rows = [_row(aspect, models) for aspect in aspects]
+    cross = findings.cross
+    return (*rows, *([_cross_row(cross)] if cross is not None and len(models) > 1 else []))
+
+
+def _row(aspect: _Aspect, models: Sequence[ModelFindings]) -> ComparisonRow:
+    first, second = models[0], models[1] if len(models) > 1 else None
+    if second is None:
+        return ComparisonRow(aspect.name, aspect.describe(first), "", "")
+    verdict = _refusal(aspect.n(first), aspect.n(second)) or aspect.judge(first, second)
+    return ComparisonRow(aspect.name, aspect.describe(first), aspect.describe(second), verdict)
+
+
+def _refusal(first: int, second: int) -> str:
+    """Say why two numbers are not compared, where they come from different counts of rows."""
+    if abs(first - second) <= SAME_N * max(first, second):
+        return ""
+    return f"Not compared: {first:,} rows against {second:,}."
+
+
+# Words
+
+
+def _named(first: ModelFindings, second: ModelFindings) -> tuple[str, str]:
+    return first.model, second.model
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+def _span(layers: Sequence[int]) -> str:
+    return f"{layers[0]}" if len(layers) == 1 else f"{layers[0]}–{layers[-1]}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _apart(first: _Value, second: _Value) -> str:
+    """Say which of two values is higher beyond the intervals: ``first``, ``second``, ``neither`` or ``unknown``."""
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return "unknown"
+    if not np.isfinite([first.low, first.high, second.low, second.high]).all():
+        return "unknown"
+    if first.low > second.high:
+        return "first"
+    return "second" if second.low > first.high else "neither"
+
+
+def _judged(first: _Value, second: _Value, names: tuple[str, str], what: str) -> str:
+    """Put :func:`_apart` into words."""
+    if not (np.isfinite(first.value) and np.isfinite(second.value)):
+        return f"Not compared: {what} was not computed for both."
+    higher = _apart(first, second)
+    if higher == "unknown":
+        return NO_INTERVAL
+    if higher == "neither":
+        return OVERLAP
+    name = names[0] if higher == "first" else names[1]
+    return f"{what[:1].upper()}{what[1:]} is higher in {name}, by {abs(first.value - second.value):.2f}."
+
+
+# Training state and rows
+
+
+def _training(model: ModelFindings) -> str:
+    if model.control:
+        return "random weights"
+    return "fine-tuned" if model.fine_tuned else "not marked as fine-tuned"
+
+
+def _judge_training(first: ModelFindings, second: ModelFindings) -> str:
+    if _training(first) == _training(second):
+        return "Same training state."
+    return f"Training states differ: {_training(first)} against {_training(second)}."
+
+
+def _rows(model: ModelFindings) -> str:
+    return f"{model.n_rows:,} rows from {model.n_frames:,} frames, {model.dim} dims, layers {_span(model.layers)}"
+
+
+def _judge_rows(first: ModelFindings, second: ModelFindings) -> str:
+    return "Same number of rows." if first.n_rows == second.n_rows else f"Within {_percent(SAME_N)} of each other."
+
+
+# Stages and similarity
+
+
+def _stages(model: ModelFindings) -> str:
+    clusters = model.similarity.clusters
+    if len(clusters) < 2:
+        return "no groups of layers"
+    return f"{len(clusters)} groups of layers: {', '.join(_span(cluster) for cluster in clusters)}"
+
+
+def _judge_stages(first: ModelFindings, second: ModelFindings) -> str:
+    ours, theirs = (max(1, len(model.similarity.clusters)) for model in (first, second))
+    if first.similarity.clusters == second.similarity.clusters:
+        return "Same groups."
+    if ours != theirs:
+        return f"{ours} against {theirs} groups; groups have no interval."
+    return "As many groups, with other borders; borders have no interval."
+
+
+def _at(similarity: Similarity, row: int, column: int) -> _Value:
+    if similarity.low is None or similarity.high is None:
+        return _Value(float(similarity.matrix[row, column]))
+    ends = (float(end[row, column]) for end in (similarity.low, similarity.high))
+    return _Value(float(similarity.matrix[row, column]), *ends)
+
+
+def sharp_boundaries(similarity: Similarity) -> tuple[tuple[int, int], ...]:
+    """Find neighbouring layers that are much less alike than neighbours are.
+
+    Their similarity is ``SHARP_DROP`` below the median of all neighbours; where there are intervals, its upper end is
+    below the median of the lower ends as well.
+    """
+    steps = [_at(similarity, place, place + 1) for place in range(len(similarity.rows) - 1)]
+    if len(steps) < 3 or np.isnan([step.value for step in steps]).all():
+        return ()
+    median = float(np.nanmedian([step.value for step in steps]))
+    lows = [step.low for step in steps if step.low is not None]
+    bound = float(np.nanmedian(lows)) if lows else np.inf
+    sharp = [step.value < median - SHARP_DROP and (step.high is None or step.high < bound) for step in steps]
+    return tuple(pair for pair, is_sharp in zip(pairwise(similarity.rows), sharp, strict=True) if is_sharp)
+
+
+def _neighbours(model: ModelFindings) -> str:
+    similarity = model.similarity
+    steps = np.diagonal(similarity.matrix, 1)
+    if len(steps) < 3 or np.isnan(steps).all():
+        return "too few layers"
+    least = int(np.nanargmin(steps))
+    pairs = sharp_boundaries(similarity)
+    pattern = f"sharp boundaries at {_pairs(pairs)}" if pairs else "no sharp boundary"
+    caveat = "" if similarity.low is not None else " (no interval)"
+    where = f"{similarity.rows[least]}–{similarity.rows[least + 1]}"
+    kind, value = _KINDS[similarity.kind], _at(similarity, least, least + 1)
+    return f"{pattern}{caveat}; {kind} {np.nanmedian(steps):.2f} (median), least {value} at {where}"
+
+
+def _pairs(pairs: Sequence[tuple[int, int]]) -> str:
+    return _list([f"{a}–{b}" for a, b in pairs])
+
+
+def _judge_neighbours(first: ModelFindings, second: ModelFindings) -> str:
+    if min(len(first.layers), len(second.layers)) < 4:
+        return "Not compared: it takes at least four layers."
+    if first.similarity.low is None or second.similarity.low is None:
+        return NO_INTERVAL
+    ours, theirs = sharp_boundaries(first.similarity), sharp_boundaries(second.similarity)
+    if ours == theirs:
+        return "Sharp boundaries in the same places." if ours else "No sharp boundary in either."
+    alone = [pair for pair in set(ours) ^ set(theirs) if _steps_differ(pair, first.similarity, second.similarity)]
+    if not alone:
+        return OVERLAP
+    sides = (_pairs([pair for pair in pairs if pair in alone]) for pairs in (ours, theirs))
+    return f"Sharp boundaries of one model only: {' against '.join(sides)}."
+
+
+def _steps_differ(pair: tuple[int, int], first: Similarity, second: Similarity) -> bool:
+    """Whether two models' similarities of these neighbours are apart; so they are where one lacks the pair."""
+    if any(pair not in pairwise(similarity.rows) for similarity in (first, second)):
+        return True
+    places = [similarity.rows.index(pair[0]) for similarity in (first, second)]
+    ours, theirs = (_at(one, place, place + 1) for one, place in zip((first, second), places, strict=True))
+    return _apart(ours, theirs) in ("first", "second")
+
+
+def rises_at_top(similarity: Similarity) -> bool:
+    """Whether the last layer is more like the first than the least similar one is, beyond ``RISE`` and intervals."""
+    last, least = len(similarity.rows) - 1, _least_like_first(similarity)
+    if least is None or least == last:
+        return False
+    top, bottom = _at(similarity, 0, last), _at(similarity, 0, least)
+    return top.value - bottom.value > RISE and _apart(top, bottom) in ("first", "unknown")
+
+
+def _least_like_first(similarity: Similarity) -> int | None:
+    to_first = similarity.matrix[0]
+    return None if len(to_first) < 3 or np.isnan(to_first).all() else int(np.nanargmin(to_first))
+
+
+def _first_last(model: ModelFindings) -> str:
+    similarity = model.similarity
+    least = _least_like_first(similarity)
+    if least is None:
+        return "too few layers"
+    ends = _at(similarity, 0, len(similarity.rows) - 1)
+    floor = f", not above the noise floor of {similarity.noise_floor:.2f}" if _is_noise(ends, similarity) else ""
+    rise = "rises again at the top" if rises_at_top(similarity) else "does not rise at the top"
+    lowest = f"lowest at layer {similarity.rows[least]} ({similarity.matrix[0, least]:.2f})"
+    return f"{ends} from layer {similarity.rows[0]} to {similarity.rows[-1]}{floor}; {lowest}, {rise}"
+
+
+def _is_noise(value: _Value, similarity: Similarity) -> bool:
+    return abs(value.value) <= similarity.noise_floor
+
+
+def _judge_first_last(first: ModelFindings, second: ModelFindings) -> str:
+    ours, theirs = (_at(model.similarity, 0, len(model.layers) - 1) for model in (first, second))
+    if _is_noise(ours, first.similarity) and _is_noise(theirs, second.similarity):
+        return "Both within the noise floor."
+    verdict = _judged(ours, theirs, _named(first, second), "the similarity of first and last layer")
+    rises = [model.model for model in (first, second) if rises_at_top(model.similarity)]
+    if verdict == NO_INTERVAL or len(rises) != 1:
+        return verdict
+    return f"{verdict} Only in {rises[0]} is a rise at the top beyond the interval."
+
+
+# Means and variances
+
+
+def _offset(model: ModelFindings) -> tuple[float, int]:
+    """Return the largest |mean| / std of a layer, and the layer; infinite where a layer is constant but not zero."""
+    sizes = [
+        (abs(layer.mean) / layer.std if layer.std > 0 else (np.inf if layer.mean else 0.0), layer.index)
+        for layer in model.statistics
+    ]
+    return max(sizes)
+
+
+def _centred(model: ModelFindings) -> str:
+    size, layer = _offset(model)
+    word = "zero-centred" if size <= CENTRED else "not zero-centred"
+    return f"{word}: |mean| / std is {size:.3f} at most, at layer {layer}"
+
+
+def _judge_centred(first: ModelFindings, second: ModelFindings) -> str:
+    centred = [_offset(model)[0] <= CENTRED for model in (first, second)]
+    if centred[0] == centred[1]:
+        return f"Both {'are' if centred[0] else 'are not'} zero-centred (limit {CENTRED})."
+    return f"Only {_named(first, second)[centred.index(True)]} is zero-centred (limit {CENTRED})."
+
+
+def variance_peak(model: ModelFindings) -> tuple[int, float]:
+    """Return the layer with the largest standard deviation, and how many times the next largest it is."""
+    ordered = sorted(model.statistics, key=lambda layer: layer.std, reverse=True)
+    if len(ordered) < 2:
+        return ordered[0].index, 1.0
+    return ordered[0].index, ordered[0].std / ordered[1].std if ordered[1].std > 0 else np.inf
+
+
+def _peak(model: ModelFindings) -> str:
+    layer, factor = variance_peak(model)
+    if len(model.layers) < 2:
+        return "only one layer"
+    std = max(statistics.std for statistics in model.statistics)
+    word = "stands out" if factor >= STANDS_OUT else "does not stand out"
+    return f"layer {layer} (std {std:.3g}), {word}: {factor:.2f} times the next"
+
+
+def _judge_peak(first: ModelFindings, second: ModelFindings) -> str:
+    peaks = [variance_peak(model) for model in (first, second)]
+    flat = [model.model for model, peak in zip((first, second), peaks, strict=True) if peak[1] < STANDS_OUT]
+    if flat:
+        return f"Not told apart: no peak stands out in {_list(flat)}."
+    if peaks[0][0] == peaks[1][0]:
+        return f"Same layer, {peaks[0][0]}."
+    return f"Layer {peaks[0][0]} against layer {peaks[1][0]}."
+
+
+def _spread(model: ModelFindings) -> tuple[float, int]:
+    """Return the largest ratio of a layer's .95 to its .05 quantile of variances, free of scale; and the layer."""
+    spreads = [(_ratio(layer.variance_quantiles), layer.index) for layer in model.statistics]
+    return max(spreads)
+
+
+def _ratio(quantiles: Mapping[str, float]) -> float:
+    return quantiles["0.95"] / quantiles["0.05"] if quantiles["0.05"] > 0 else np.inf
+
+
+def _variance_range(model: ModelFindings) -> str:
+    spread, layer = _spread(model)
+    widest = max(model.statistics, key=lambda statistics: statistics.variance_quantiles["1"])
+    top = f"up to {widest.variance_quantiles['1']:.3g} at layer {widest.index}"
+    return f"variances of dims {top}; widest 5 to 95 % range at layer {layer}, a factor of {spread:.3g}"
+
+
+def _judge_range(first: ModelFindings, second: ModelFindings) -> str:
+    ours, theirs = _spread(first)[0], _spread(second)[0]
+    if not (np.isfinite(ours) and np.isfinite(theirs)):
+        return "Not compared: some dims do not vary."
+    if max(ours, theirs) < RANGE_DIFFERS * min(ours, theirs):
+        return f"No difference over a factor of {RANGE_DIFFERS}; ranges have no interval."
+    wider = _named(first, second)[int(theirs > ours)]
+    return f"Wider in {wider}, {max(ours, theirs) / min(ours, theirs):.1f} times; ranges have no interval."
+
+
+# Axes, ranks, anisotropy
+
+
+def _excess(model: ModelFindings) -> list[tuple[float, float, int]]:
+    """Return the share of the first two axes, that of noise, and the layer, for each layer."""
+    return [
+        (float(layer.explained[:2].sum()), float(layer.noise_floor[:2].sum()), layer.index)
+        for layer in model.projections
+    ]
+
+
+def _explained(model: ModelFindings) -> str:
+    shares = _excess(model)
+    first, last, top = shares[0], shares[-1], max(shares, key=lambda share: share[0] - share[1])
+    texts = [f"{_percent(share)} at layer {layer} (noise {_percent(floor)})" for share, floor, layer in (first, last)]
+    return f"{' to '.join(texts)}; most over noise at layer {top[2]}"
+
+
+def _judge_explained(first: ModelFindings, second: ModelFindings) -> str:
+    ends = [_excess(model)[-1] for model in (first, second)]
+    over = [share - floor for share, floor, _ in ends]
+    if abs(over[0] - over[1]) < EXPLAINED_DIFFERS:
+        return f"No difference over {_percent(EXPLAINED_DIFFERS)} at the last layer; shares have no interval."
+    higher = _named(first, second)[int(over[1] > over[0])]
+    return f"At the last layer more over noise in {higher}, by {_percent(abs(over[0] - over[1]))}; no interval."
+
+
+def rank_trend(model: ModelFindings) -> str:
+    """Say whether the effective rank ``rises``, ``falls`` or is ``level`` from the first layer to the last."""
+    first, last = model.statistics[0].effective_rank, model.statistics[-1].effective_rank
+    if last > TREND * first:
+        return "rises"
+    return "falls" if first > TREND * last else "level"
+
+
+def _rank(model: ModelFindings) -> str:
+    ranks = [layer.effective_rank for layer in model.statistics]
+    top = model.statistics[int(np.argmax(ranks))].index
+    return f"{rank_trend(model)}: {ranks[0]:.1f} to {ranks[-1]:.1f} of {model.dim}, highest at layer {top}"
+
+
+def _judge_rank(first: ModelFindings, second: ModelFindings) -> str:
+    ours, theirs = rank_trend(first), rank_trend(second)
+    if ours == theirs:
+        return f"Same direction ({ours}); ranks have no interval."
+    return f"{ours[:1].upper()}{ours[1:]} against {theirs} from first to last layer; ranks have no interval."
+
+
+def _most_anisotropic(model: ModelFindings) -> tuple[float, int]:
+    return max((layer.anisotropy, layer.index) for layer in model.statistics)
+
+
+def _anisotropy(model: ModelFindings) -> str:
+    value, layer = _most_anisotropic(model)
+    least = min(statistics.anisotropy for statistics in model.statistics)
+    return f"mean cosine {least:.2f} to {value:.2f}, highest at layer {layer}"
+
+
+def _judge_anisotropy(first: ModelFindings, second: ModelFindings) -> str:
+    ours, theirs = _most_anisotropic(first)[0], _most_anisotropic(second)[0]
+    if not abs(ours - theirs) >= ANISOTROPY_DIFFERS:
+        return f"Highest values differ by less than {ANISOTROPY_DIFFERS}."
+    higher = _named(first, second)[int(theirs > ours)]
+    return f"Highest value larger in {higher}, by {abs(ours - theirs):.2f}; no interval."
+
+
+# Properties
+
+
+def _property_aspects(findings: LayersFindings, models: Sequence[ModelFindings]) -> list[_Aspect]:
+    titles = {curve.name: curve.title for model in models for curve in model.curves}
+    return [_property_aspect(findings, name, title) for name, title in titles.items()]
+
+
+def _property_aspect(findings: LayersFindings, name: str, title: str) -> _Aspect:
+    def describe(model: ModelFindings) -> str:
+        curve = _curve(model, name)
+        return _best(curve, _control_curve(findings, model, name)) if curve else _reason(model, name)
+
+    def judge(first: ModelFindings, second: ModelFindings) -> str:
+        ours, theirs = _curve(first, name), _curve(second, name)
+        if ours is None or theirs is None:
+            return "Not compared: missing for one of the two."
+        if refusal := _refusal(ours.n, theirs.n):
+            return refusal
+        if ours.split != theirs.split:
+            return f"Not compared: split by {ours.split} against {theirs.split}."
+        return _judged(_peak_of(ours)[0], _peak_of(theirs)[0], _named(first, second), "the best layer's value")
+
+    return _Aspect(title, describe, judge, lambda model: 0)
+
+
+def _curve(model: ModelFindings, name: str) -> Curve | None:
+    return next((curve for curve in model.curves if curve.name == name), None)
+
+
+def _reason(model: ModelFindings, name: str) -> str:
+    return f"{NOT_COMPUTED}: {model.skipped[name]}" if name in model.skipped else NOT_COMPUTED
+
+
+def _control_curve(findings: LayersFindings, model: ModelFindings, name: str) -> Curve | None:
+    controls = [other for other in findings.models if other.control and other.model.startswith(f"{model.model} (")]
+    return _curve(controls[0], name) if controls else None
+
+
+def _peak_of(curve: Curve) -> tuple[_Value, int]:
+    """Return the highest value with its interval, and its place."""
+    if np.isnan(curve.values).all():
+        return _Value(float("nan")), 0
+    place = int(np.nanargmax(curve.values))
+    if curve.low is None or curve.high is None:
+        return _Value(float(curve.values[place])), place
+    return _Value(float(curve.values[place]), float(curve.low[place]), float(curve.high[place])), place
+
+
+def _best(curve: Curve, control: Curve | None) -> str:
+    best, place = _peak_of(curve)
+    if not np.isfinite(best.value):
+        return NOT_COMPUTED
+    parts = [f"best at layer {curve.layers[place]}: {best}", _ties(curve, place)]
+    if curve.shuffled is not None:
+        parts.append(f"shuffled labels {curve.shuffled[place]:.2f}")
+    if curve.chance is not None:
+        parts.append(f"chance {curve.chance:.2f}")
+    if control is not None:
+        parts.append(_against_control(best, _peak_of(control)[0]))
+    return "; ".join(part for part in parts if part)
+
+
+def _ties(curve: Curve, place: int) -> str:
+    """Name the layers whose intervals overlap the best one's."""
+    if curve.low is None or curve.high is None:
+        return "no interval"
+    ties = [layer for layer, high in zip(curve.layers, curve.high, strict=True) if high >= curve.low[place]]
+    others = [str(layer) for layer in ties if layer != curve.layers[place]]
+    if len(curve.layers) < 2:
+        return "the only layer"
+    return f"not told apart from layers {_list(others)}" if others else "apart from all other layers"
+
+
+def _against_control(best: _Value, control: _Value) -> str:
+    words = {"first": "above", "second": "below", "neither": "not told apart from", "unknown": "no interval, beside"}
+    apart = _apart(best, control)
+    by = f", by {abs(best.value - control.value):.2f}" if apart in ("first", "second") else ""
+    return f"{words[apart]} random weights at their best: {control}{by}"
+
+
+# Two models
+
+
+def _cross_row(cross: Similarity) -> ComparisonRow:
+    """Name the most similar pair of layers, with its interval and the floor."""
+    if np.isnan(cross.matrix).all():
+        return ComparisonRow("Most similar layers", NOT_COMPUTED, NOT_COMPUTED, NOT_COMPUTED)
+    row, column = np.unravel_index(int(np.nanargmax(cross.matrix)), cross.matrix.shape)
+    value = _at(cross, int(row), int(column))
+    floor = f"noise floor {cross.noise_floor:.2f} at {cross.n_floor:,} rows"
+    noise = "not above the " if _is_noise(value, cross) else ""
+    same = _same_depth(cross)
+    return ComparisonRow(
+        "Most similar layers",
+        f"layer {cross.rows[row]}",
+        f"layer {cross.columns[column]}",
+        f"{_KINDS[cross.kind]} {value}; {noise}{floor}{same}.",
+    )
+
+
+def _same_depth(cross: Similarity) -> str:
+    """Count the layers of the first model that are most like the same layer of the second."""
+    if cross.rows != cross.columns or np.isnan(cross.matrix).any():
+        return ""
+    same = int((cross.matrix.argmax(axis=1) == np.arange(len(cross.rows))).sum())
+    return f"; {same} of {len(cross.rows)} layers are most like the layer of the same number"
+
+
+_ASPECTS = (
+    _Aspect("Training state", _training, _judge_training, lambda model: 0),
+    _Aspect("Rows", _rows, _judge_rows, lambda model: model.n_rows),
+    _Aspect("Processing stages", _stages, _judge_stages, lambda model: model.similarity.n),
+    _Aspect("Zero-centred features", _centred, _judge_centred, lambda model: model.n_rows),
+    _Aspect("Largest deviation", _peak, _judge_peak, lambda model: model.n_rows),
+    _Aspect("Variance range", _variance_range, _judge_range, lambda model: model.n_rows),
+    _Aspect("Similarity of neighbouring layers", _neighbours, _judge_neighbours, lambda model: model.similarity.n),
+    _Aspect("Similarity of first and last layer", _first_last, _judge_first_last, lambda model: model.similarity.n),
+    _Aspect(
+        "Variance on two principal axes", _explained, _judge_explained, lambda model: model.projections[0].n_fitted
+    ),
+    _Aspect("Effective rank", _rank, _judge_rank, lambda model: model.n_used),
+    _Aspect("Anisotropy", _anisotropy, _judge_anisotropy, lambda model: model.n_rows),
+)

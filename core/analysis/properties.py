@@ -1,0 +1,439 @@
+"""What the layers of a model hold: log-mel energies, phones, words, speakers and free labels; a curve over layers each.
+
+After Pasad et al. (2021, https://arxiv.org/abs/2107.04734). Everything is measured on groups (speakers, where they are
+known for all rows, else recordings, else stretches of the one recording) that nothing was fitted on, and everything
+with labels is measured once more with shuffled ones.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.analysis.cca import JointMoments, fit_cca, pwcca
+from core.analysis.information import clusters, information_share, jackknife_variance, n_clusters
+from core.analysis.mel import MelSource
+from core.analysis.probes import (
+    ShrunkenDiscriminant,
+    accuracy,
+    bootstrap_interval,
+    chance_level,
+    exchanged_units,
+    fit_predict,
+    on_standardised_axes,
+)
+from core.analysis.splits import (
+    N_FOLDS,
+    NotPossible,
+    Split,
+    shift_in_time,
+    shuffle_labels,
+    split_table,
+    stratified,
+    widest_groups,
+)
+from core.arrays import OnProgress, Progress, ignore_progress
+from core.errors import DataError
+from core.findings import Curve, Points, RowTable
+
+MOST_AXES = 128
+"""Principal axes of the standardised dims that everything is read off: with more, the fits are poorer at a few thousand
+rows rather than better, and slower by far."""
+
+ROWS_AN_AXIS = 5
+"""Fewest training rows for each axis."""
+
+FEWEST_ROWS = 50
+"""Rows that any property needs."""
+
+FEWEST_OF_A_CLASS = 5
+"""Rows that a class needs; it must also occur in two groups, or it would only be tested or only be trained."""
+
+N_SHUFFLES = 3
+"""Shuffles of labels that a probe's or a CCA's control is the mean of."""
+
+N_INFORMATION_SHUFFLES = 20
+"""For mutual information, where they cost little: half are subtracted, half are the control."""
+
+_TITLES = {
+    "mel_cca": "Log-mel energies (CCA)",
+    "phone_cca": "Phones (CCA)",
+    "word_cca": "Words (CCA)",
+    "phone_mi": "Phones (mutual information)",
+    "word_mi": "Words (mutual information)",
+    "phone_accuracy": "Phones (linear probe)",
+    "speaker_accuracy": "Speakers (linear probe)",
+    "label_accuracy": "Labels (linear probe)",
+}
+_MEASURES = {
+    "cca": "Canonical correlation with {what}, weighted by how much of {what} each direction accounts for; fitted on "
+    "one half of the {split}s and measured on the other, both ways; 0 for noise, 1 for a linear copy",
+    "mi": "Mutual information of {what} and k-means clusters, as a share of the entropy of {what}; clusters fitted on "
+    "one half of the {split}s and counted on the other, both ways, adjusted for chance; 0 knows nothing, 1 everything",
+    "accuracy": "Share of rows whose {what} a linear discriminant recognises; {folds} folds, no {split} both trained "
+    "and tested",
+}
+_WHAT = {"mel": "log-mel energies", "phone": "phones", "word": "words", "speaker": "speakers", "label": "labels"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One property, as it is asked of every layer.
+
+    Attributes:
+        name: Of the curve.
+        rows: (m,) numbers of the rows that are used.
+        target: (m,) class numbers, or (m, n_mels) energies.
+        nulls: Shuffled targets.
+        split: Of the table's rows.
+        seed: Of the clusters.
+        note: What was left out.
+    """
+
+    name: str
+    rows: np.ndarray
+    target: np.ndarray
+    nulls: tuple[np.ndarray, ...]
+    split: Split
+    seed: int
+    note: str
+
+    @property
+    def kind(self) -> str:
+        """What is asked about: mel, phone, word, speaker or label."""
+        return self.name.split("_")[0]
+
+    @property
+    def measure(self) -> str:
+        """How it is measured: cca, mi or accuracy."""
+        return self.name.split("_")[1]
+
+    @property
+    def n_classes(self) -> int | None:
+        """Classes; None for energies."""
+        return int(self.target.max()) + 1 if self.target.ndim == 1 else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one layer answers."""
+
+    value: float
+    shuffled: float
+    interval: tuple[float, float] | None
+    inflation: float = 0.0
+
+
+def properties(
+    points: Points, mel: MelSource | None = None, seed: int = 0, on_progress: OnProgress = ignore_progress
+) -> tuple[tuple[Curve, ...], dict[str, str]]:
+    """Compute all properties that the points' labels allow.
+
+    Args:
+        points: Rows of one model with their labels.
+        mel: Gives the rows' log-mel energies; None for material without sound.
+        seed: Of shuffles and clusters.
+        on_progress: Told of stages ``log-mel`` and ``properties``, the latter in layers.
+
+    Returns:
+        The curves, and for each property that could not be computed the reason.
+
+    Raises:
+        DataError: Values or energies are not finite.
+    """
+    _require_finite(points)
+    questions, skipped = _questions(points.table, mel, seed, on_progress)
+    answers = _ask(points.values, questions, on_progress) if questions else []
+    curves = [
+        _curve(question, points.layers, [layer[number] for layer in answers])
+        for number, question in enumerate(questions)
+    ]
+    return tuple(curves), skipped
+
+
+def _require_finite(points: Points) -> None:
+    for layer, values in zip(points.layers, points.values, strict=True):
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"Layer {layer} holds NaN or infinite values among its {len(points.table)} rows; expected finite ones. "
+                "Compute the features again."
+            )
+
+
+# ------------------------------------------------------------------------------------------------- what can be asked
+
+
+def _questions(
+    table: RowTable, mel: MelSource | None, seed: int, on_progress: OnProgress
+) -> tuple[list[Question], dict[str, str]]:
+    """All properties in their order: questions for those that can be asked, reasons for the others."""
+    questions, skipped = [], {}
+    for name in _TITLES:
+        kind, measure = name.split("_")
+        try:
+            if kind == "mel":
+                questions.append(_mel_question(table, mel, seed, on_progress))
+            elif kind == "speaker":
+                questions.append(_speaker_question(table, seed))
+            else:
+                questions.append(_label_question(table, kind, measure, seed))
+        except NotPossible as reason:
+            skipped[name] = str(reason)
+    return questions, skipped
+
+
+def _mel_question(table: RowTable, mel: MelSource | None, seed: int, on_progress: OnProgress) -> Question:
+    if mel is None:
+        raise NotPossible("There is no sound to take log-mel energies from.")
+    if not (np.isfinite(table.start).all() and np.isfinite(table.stop).all()):
+        raise NotPossible("The times of the rows are not known.")
+    rows = _enough(np.arange(len(table)), "rows")
+    split = split_table(table, 2)
+    on_progress(Progress("log-mel", 0, 1, ""))
+    energies = np.asarray(mel(table), dtype=np.float64)
+    if not np.isfinite(energies).all():
+        raise DataError("The log-mel energies are not finite. Check the recordings for NaN samples.")
+    on_progress(Progress("log-mel", 1, 1, ""))
+    nulls = tuple(energies[shift_in_time(table, rows, seed + draw)] for draw in range(N_SHUFFLES))
+    return Question("mel_cca", rows, energies, nulls, split, seed, split.note)
+
+
+def _label_question(table: RowTable, kind: str, measure: str, seed: int) -> Question:
+    names = _labels(table, kind)
+    groups, split_kind, why = widest_groups(table)
+    rows, codes, left_out = _classes(names, groups, kind, split_kind)
+    stratify = names if kind == "label" else None
+    split = split_table(table, N_FOLDS if measure == "accuracy" else 2, stratify)
+    draws = N_INFORMATION_SHUFFLES if measure == "mi" else N_SHUFFLES
+    nulls = tuple(shuffle_labels(table, rows, codes, seed + draw) for draw in range(draws))
+    return Question(f"{kind}_{measure}", rows, codes, nulls, split, seed, " ".join(filter(None, (left_out, why))))
+
+
+def _speaker_question(table: RowTable, seed: int) -> Question:
+    names = _labels(table, "speaker")
+    rows, codes, left_out = _classes(names, table.recording, "speaker", "recording")
+    groups = table.recording
+    split = Split("recording", groups, tuple(stratified(rows, codes, groups[rows])))
+    nulls = tuple(
+        exchanged_units(codes, groups[rows], np.random.default_rng(seed + draw)) for draw in range(N_SHUFFLES)
+    )
+    return Question("speaker_accuracy", rows, codes, nulls, split, seed, left_out)
+
+
+def _labels(table: RowTable, kind: str) -> np.ndarray:
+    names = np.asarray(table.labels.get(kind, np.zeros(0)), dtype=str)
+    if not len(names) or not (names != "").any():
+        remedy = {"phone": " Give alignments.", "word": " Give alignments."}.get(kind, "")
+        raise NotPossible(f"No row has a {kind}.{remedy}")
+    return names
+
+
+def _classes(names: np.ndarray, groups: np.ndarray, kind: str, split_kind: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Rows whose class has enough rows and groups, their class numbers, and a sentence on what was left out."""
+    known = np.flatnonzero(names != "")
+    classes, codes, counts = np.unique(names[known], return_inverse=True, return_counts=True)
+    pairs = np.unique(np.stack([codes, np.unique(groups[known], return_inverse=True)[1]]), axis=1)
+    spread = np.bincount(pairs[0], minlength=len(classes))
+    kept = (counts >= FEWEST_OF_A_CLASS) & (spread >= 2)
+    rule = f"at least {FEWEST_OF_A_CLASS} rows in at least 2 {split_kind}s"
+    if kept.sum() < 2:
+        raise NotPossible(f"{_count(kept.sum(), kind)} of {len(classes)} with {rule}; 2 are needed.")
+    chosen = kept[codes]
+    rows = _enough(known[chosen], f"rows with such a {kind}")
+    return rows, np.unique(codes[chosen], return_inverse=True)[1], _left_out(classes[~kept], ~chosen, names, kind, rule)
+
+
+def _left_out(dropped: np.ndarray, without: np.ndarray, names: np.ndarray, kind: str, rule: str) -> str:
+    parts = []
+    if len(dropped):
+        listed = ", ".join(dropped[:10]) + (", ..." if len(dropped) > 10 else "")
+        parts.append(f"{_count(len(dropped), kind)} ({listed}; {int(without.sum())} rows) left out: {rule} are needed.")
+    unknown = int((names == "").sum())
+    if unknown:
+        parts.append(f"{unknown} rows have no {kind}.")
+    return " ".join(parts)
+
+
+def _count(number: int, kind: str) -> str:
+    return f"{number} {kind}{'' if number == 1 else 's'}"
+
+
+def _enough(rows: np.ndarray, what: str) -> np.ndarray:
+    if len(rows) < FEWEST_ROWS:
+        raise NotPossible(f"There are {len(rows)} {what}; at least {FEWEST_ROWS} are needed.")
+    return rows
+
+
+# ----------------------------------------------------------------------------------------------------------- answers
+
+
+def _ask(values: np.ndarray, questions: Sequence[Question], on_progress: OnProgress) -> list[list[Answer]]:
+    """Answers of each layer, layers side by side on the processor's cores."""
+    from threadpoolctl import threadpool_limits
+
+    total = len(values)
+    on_progress(Progress("properties", 0, total, "layers"))
+    workers = min(total, os.cpu_count() or 1)
+    # The fits are small: their own threads would wait for each other. OpenMP's limit is each thread's own.
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(1, "openmp")) as pool,
+    ):
+        waiting: list[Future[list[Answer]]] = [pool.submit(_ask_layer, layer, questions) for layer in values]
+        try:
+            for done, finished in enumerate(as_completed(waiting), start=1):
+                finished.result()
+                on_progress(Progress("properties", done, total, "layers"))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in waiting]
+
+
+def _ask_layer(values: np.ndarray, questions: Sequence[Question]) -> list[Answer]:
+    """All questions to one layer (n, dim); axes are fitted once for all questions that share their folds."""
+    axes: dict[bytes, np.ndarray] = {}
+    return [_ANSWERS[question.measure](question, _Features(values, axes)) for question in questions]
+
+
+class _Features:
+    """A layer's rows on axes fitted on training rows alone."""
+
+    def __init__(self, values: np.ndarray, known: dict[bytes, np.ndarray]) -> None:
+        self.values, self.known = values, known
+
+    def on_axes(self, question: Question) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """For each fold: (m, axes) features of the question's rows, and which of them are trained on and tested."""
+        place = np.full(len(self.values), -1)
+        place[question.rows] = np.arange(len(question.rows))
+        for train, test in question.split.folds:
+            key = train.tobytes()
+            if key not in self.known:
+                count = min(MOST_AXES, self.values.shape[1], len(train) - 1)
+                self.known[key] = on_standardised_axes(self.values, train, count)
+            inside, outside = (place[rows][place[rows] >= 0] for rows in (train, test))
+            if len(inside) and len(outside):
+                yield self.known[key][question.rows, : max(1, len(inside) // ROWS_AN_AXIS)], inside, outside
+
+
+def _answer_accuracy(question: Question, layer: _Features) -> Answer:
+    targets = (question.target, *question.nulls)
+    predictions = np.full((len(targets), len(question.rows)), -1)
+    for features, train, test in layer.on_axes(question):
+        for found, target in zip(predictions, targets, strict=True):
+            found[test] = fit_predict(ShrunkenDiscriminant, features, target, _with_spread(target, train), test)
+    groups = question.split.groups[question.rows]
+    interval = bootstrap_interval(accuracy, question.target, predictions[0], groups)
+    scores = [accuracy(target, found) for target, found in zip(targets, predictions, strict=True)]
+    return Answer(scores[0], float(np.mean(scores[1:])), interval if len(np.unique(groups)) > 2 else None)
+
+
+def _with_spread(target: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Training rows without the classes that have a single one: they say nothing about the spread within classes."""
+    several = np.bincount(target[train])[target[train]] > 1
+    return train[several] if several.any() else train
+
+
+def _answer_mi(question: Question, layer: _Features) -> Answer:
+    shares = []
+    for features, train, test in layer.on_axes(question):
+        found = clusters(features, train, test, n_clusters(len(train), question.n_classes or 2), question.seed)
+        nulls = [null[test] for null in question.nulls]
+        shares.append(
+            information_share(question.target[test], found, nulls, question.split.groups[question.rows][test])
+        )
+    return Answer(
+        float(np.mean([share.value for share in shares])),
+        float(np.mean([share.shuffled for share in shares])),
+        _interval([share.value for share in shares], [share.variance for share in shares]),
+        float(np.mean([share.inflation for share in shares])),
+    )
+
+
+def _answer_cca(question: Question, layer: _Features) -> Answer:
+    values, variances, shuffled = [], [], []
+    for features, train, test in layer.on_axes(question):
+        groups = question.split.groups[question.rows][test]
+        value, variance = _held_out_cca(features, _columns(question.target), train, test, groups)
+        values.append(value)
+        variances.append(variance)
+        shuffled += [_held_out_cca(features, _columns(null), train, test, None)[0] for null in question.nulls]
+    return Answer(float(np.mean(values)), float(np.mean(shuffled)), _interval(values, variances))
+
+
+def _held_out_cca(
+    x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, groups: np.ndarray | None
+) -> tuple[float, float | None]:
+    """Correlation on the tested rows, weighted by the side of ``y``, and its variance over groups where they are given.
+
+    The side of ``y`` is the same for every layer; weights from the layer's side would change with its basis.
+    """
+    fit = fit_cca(JointMoments.from_arrays(x[train], y[train]))
+
+    def measured(rows: np.ndarray) -> float:
+        return pwcca(fit, JointMoments.from_arrays(x[rows], y[rows]), side="y")
+
+    variance = None if groups is None else jackknife_variance(lambda kept: measured(test[kept]), groups)
+    return measured(test), variance
+
+
+def _columns(target: np.ndarray) -> np.ndarray:
+    """Energies as they are, classes as one column each."""
+    return target if target.ndim == 2 else np.eye(int(target.max()) + 1)[target]
+
+
+def _interval(values: Sequence[float], variances: Sequence[float | None]) -> tuple[float, float] | None:
+    """95 % interval of the mean of independent values; None where the variance of any is not known."""
+    known = [variance for variance in variances if variance is not None]
+    if len(known) < len(values):
+        return None
+    mean, reach = float(np.mean(values)), 1.96 * float(np.sqrt(np.sum(known))) / len(values)
+    return max(-1.0, mean - reach), min(1.0, mean + reach)
+
+
+_ANSWERS = {"accuracy": _answer_accuracy, "mi": _answer_mi, "cca": _answer_cca}
+
+
+# ------------------------------------------------------------------------------------------------------------ curves
+
+
+def _curve(question: Question, layers: tuple[int, ...], answers: Sequence[Answer]) -> Curve:
+    intervals = [answer.interval for answer in answers]
+    ends = None if None in intervals else np.array(intervals, dtype=np.float64)
+    is_probe = question.measure == "accuracy"
+    return Curve(
+        name=question.name,
+        title=_TITLES[question.name],
+        measure=_MEASURES[question.measure].format(
+            what=_WHAT[question.kind] if not is_probe else question.kind,
+            split=question.split.kind,
+            folds=len(question.split.folds),
+        ),
+        layers=layers,
+        values=np.array([answer.value for answer in answers]),
+        low=None if ends is None else ends[:, 0],
+        high=None if ends is None else ends[:, 1],
+        shuffled=np.array([answer.shuffled for answer in answers]),
+        chance=chance_level(accuracy, question.target) if is_probe else None,
+        n=len(question.rows),
+        n_classes=question.n_classes,
+        split=question.split.kind,
+        note=" ".join(filter(None, (question.note, _clusters_note(question, answers), _no_interval(question, ends)))),
+    )
+
+
+def _clusters_note(question: Question, answers: Sequence[Answer]) -> str:
+    if question.measure != "mi":
+        return ""
+    counts = [
+        n_clusters(int(np.isin(question.rows, train).sum()), question.n_classes or 2)
+        for train, _ in question.split.folds
+    ]
+    share = np.mean([answer.inflation for answer in answers])
+    return f"{max(counts)} clusters; not adjusted for chance, shuffled labels would have read {share:.2f}."
+
+
+def _no_interval(question: Question, ends: np.ndarray | None) -> str:
+    return f"There are too few {question.split.kind}s for an interval." if ends is None else ""

@@ -1,0 +1,1 @@
+"""Sheets of print: what each figure on paper shows, and the style that all share."""

@@ -1,0 +1,68 @@
+"""Findings to files: the report, figures, tables and the summary."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from core.arrays import OnProgress, Progress, ignore_progress
+from core.embed.formats import json_bytes
+from core.embed.writers import check_folder, replace_file
+from core.errors import OutputError
+from core.figures.exports import write_exports
+from core.figures.paper import write_figures
+from core.figures.report import report_html
+from core.figures.summary import summary
+from core.tasks.layerwise import LayersAnalysis
+
+REPORT, SUMMARY = "report.html", "summary.json"
+
+
+def summarise_layers(analysis: LayersAnalysis) -> dict[str, Any]:
+    """Put together what ``summary.json`` says."""
+    rows = [asdict(row) for row in analysis.comparison]
+    return summary(analysis.findings) | {"comparison": rows}
+
+
+def check_layers_target(folder: Path, *, force: bool = False) -> None:
+    """Find out before anything is computed whether the results can be written.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds results and ``force`` is not given.
+    """
+    check_folder(folder)
+    there = [name for name in (REPORT, SUMMARY) if (folder / name).exists()]
+    if there and not force:
+        raise OutputError(f"{folder} already holds {' and '.join(there)}. Use --force to replace, or another --output.")
+
+
+def write_layers(
+    analysis: LayersAnalysis, folder: Path, on_progress: OnProgress = ignore_progress, *, force: bool = False
+) -> dict[str, Path]:
+    """Write the report, figures, tables and the summary; ``summary.json`` comes last.
+
+    Returns:
+        Paths by name.
+
+    Raises:
+        OutputError: as :func:`check_layers_target`, or the disk is full.
+    """
+    check_layers_target(folder, force=force)
+    findings = analysis.findings
+    steps: list[Callable[[], dict[str, Path]]] = [
+        lambda: write_figures(findings, folder / "figures"),
+        lambda: write_exports(findings, analysis.points, folder / "data"),
+        lambda: _write(folder / REPORT, report_html(findings, analysis.comparison).encode("utf-8", "replace")),
+        lambda: _write(folder / SUMMARY, json_bytes(summarise_layers(analysis))),
+    ]
+    files: dict[str, Path] = {}
+    for number, step in enumerate(steps):
+        on_progress(Progress("write", number, len(steps), "parts"))
+        files |= step()
+    on_progress(Progress("write", len(steps), len(steps), "parts"))
+    return files
+
+
+def _write(path: Path, content: bytes) -> dict[str, Path]:
+    replace_file(path, content)
+    return {path.stem: path}

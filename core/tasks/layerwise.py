@@ -1,0 +1,266 @@
+"""Analyse the layers of one model or two: from recordings to findings, and from findings to files."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.analysis.comparison import ComparisonRow, compare_models
+from core.analysis.mel import MelSource, mel_source
+from core.analysis.moments import CrossMoments, LayerMoments, spectrum
+from core.analysis.projection import face_alike, layer_projection
+from core.analysis.properties import properties
+from core.analysis.rows import BLOCK_ROWS, FrameRows, SpanRows, paired, spread
+from core.analysis.similarity import similarity_between, similarity_within
+from core.analysis.statistics import layer_statistics
+from core.analysis.sums import SimilaritySums
+from core.analysis.tsne import TsneSettings, check_perplexity, tsne_sequence
+from core.arrays import OnProgress, Progress, ignore_progress
+from core.audio.signal import open_signal
+from core.findings import (
+    Curve,
+    LayerProjection,
+    LayersFindings,
+    LayersSettings,
+    ModelFindings,
+    Points,
+    Similarity,
+)
+from core.tasks.embedding import package_versions
+from core.tasks.features import FeatureRun
+from core.tasks.layer_rows import LayersRequest, check_request, choose_rows, feature_runs
+
+MEL_RATE = 16_000
+"""Hz at which recordings are read for their log-mel energies, whatever a model takes, so that models compare."""
+
+MODEL_FACTS = (
+    *("architecture", "model_path", "model_source", "model_sha256", "model_config_sha256", "fine_tuned"),
+    *("n_layers_total", "hidden_size", "clock", "sample_rate", "frame_stride", "chunk_seconds", "context_seconds"),
+    *("device", "engine", "engine_reason", "precision", "precision_reason", "versions"),
+)
+
+
+@dataclass(frozen=True)
+class LayersAnalysis:
+    """What was found, and the values behind it.
+
+    Attributes:
+        findings: All numbers.
+        points: By model: the rows that are drawn, with their values.
+        comparison: Two models in words, as far as the numbers carry.
+    """
+
+    findings: LayersFindings
+    points: Mapping[str, Points]
+    comparison: tuple[ComparisonRow, ...] = ()
+
+
+@dataclass
+class Stopwatch:
+    """Wall-clock seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Add what happens inside to a stage."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.monotonic() - began, 3)
+
+
+def analyse_layers(request: LayersRequest, on_progress: OnProgress = ignore_progress) -> LayersAnalysis:
+    """Compute features where they are missing, then everything that the settings ask for.
+
+    Args:
+        request: Recordings, models, settings, folder of the features.
+        on_progress: Told of the recordings embedded, then of each stage of the analysis.
+
+    Raises:
+        StrataError: anything that is wrong with the recordings, a model, an alignment or a setting.
+    """
+    check_request(request)
+    watch = Stopwatch()
+    with watch("features"):
+        runs = feature_runs(request, on_progress)
+    rows = [choose_rows(run, request.settings) for run in runs]
+    parts = [describe(*pair, request.settings, on_progress, watch) for pair in zip(runs, rows, strict=True)]
+    cross = None
+    if request.compare is not None:
+        with watch("similarity of the two models"):
+            cross = _compare(runs[:2], rows[:2], request.settings, on_progress)
+    findings = LayersFindings(
+        models=tuple(found for found, _ in parts),
+        cross=cross,
+        settings=request.settings,
+        recordings=tuple(_recordings(runs[0])),
+        failures=runs[0].failures,
+        warnings=tuple(_warnings(runs)),
+        versions=package_versions(),
+        seconds=watch.seconds,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return LayersAnalysis(findings, {found.model: points for found, points in parts}, compare_models(findings))
+
+
+# ------------------------------------------------------------------------------------------------------- one model
+
+
+def describe(
+    run: FeatureRun,
+    rows: FrameRows | SpanRows,
+    settings: LayersSettings,
+    on_progress: OnProgress,
+    watch: Stopwatch | None = None,
+) -> tuple[ModelFindings, Points]:
+    """Find out everything about one model from its features."""
+    watch = watch or Stopwatch()
+    chosen = spread(rows.counts(), settings.max_points)
+    if settings.tsne:
+        check_perplexity(settings.perplexity, len(chosen))
+    with watch("statistics"):
+        moments, sums = _accumulate(rows, settings, on_progress)
+        cross = sums.cross
+        spectra = [spectrum(cross.covariance(index)) for index in range(len(rows.layers))]
+        statistics = layer_statistics(moments, [eigenvalues for eigenvalues, _ in spectra], cross.n, rows.layers)
+    with watch("points"):
+        points = _points(rows, chosen)
+    with watch("similarity"):
+        similarity = similarity_within(run.name, points, settings.similarity, sums.matrix(), cross.n, settings.seed)
+    with watch("projections"):
+        projections = _projections(points, cross, spectra)
+    if settings.tsne:
+        with watch("t-SNE"):
+            projections = _with_tsne(projections, points, settings, on_progress)
+    curves: tuple[Curve, ...] = ()
+    skipped: dict[str, str] = {}
+    if settings.properties:
+        with watch("properties"):
+            curves, skipped = properties(points, _mel(run), settings.seed, on_progress)
+    facts = {key: run.files[0].metadata[key] for key in MODEL_FACTS if key in run.files[0].metadata}
+    found = ModelFindings(
+        model=run.name, control=run.is_control, fine_tuned=bool(facts.get("fine_tuned")), facts=facts,
+        layers=rows.layers, dim=rows.dim, n_frames=rows.n_frames, n_rows=rows.n_rows, n_used=cross.n,
+        statistics=statistics, similarity=similarity, projections=projections, table=points.table,
+        curves=curves, skipped=skipped,
+    )  # fmt: skip
+    return found, points
+
+
+def _accumulate(
+    rows: FrameRows | SpanRows, settings: LayersSettings, on_progress: OnProgress
+) -> tuple[LayerMoments, SimilaritySums]:
+    """Go through all rows once: moments of all of them, products of the chosen ones."""
+    moments = LayerMoments(rows.layers, rows.dim)
+    sums = SimilaritySums(settings.similarity, [rows.dim] * len(rows.layers), None, rows.counts())
+    used = np.zeros(rows.n_rows, dtype=bool)
+    used[spread(rows.counts(), settings.max_frames or rows.n_rows)] = True
+    used &= sums.folds >= 0
+    for numbers, values in rows.blocks():
+        moments.add(values, numbers)
+        kept = used[numbers]
+        sums.add(list(values[:, kept]), numbers[kept])
+        on_progress(Progress("statistics", int(numbers[-1]) + 1, rows.n_rows, "rows"))
+    return moments, sums
+
+
+def _points(rows: FrameRows | SpanRows, chosen: np.ndarray) -> Points:
+    return Points(rows.layers, rows.take(chosen), rows.table(chosen))
+
+
+def _projections(
+    points: Points, cross: CrossMoments, spectra: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[LayerProjection, ...]:
+    """Put the points on principal axes, layer by layer, each facing like the one before."""
+    layers = zip(points.layers, points.values, spectra, strict=True)
+    return face_alike(
+        [
+            layer_projection(layer, values, cross.mean(index), *spectrum_of_layer, cross.n)
+            for index, (layer, values, spectrum_of_layer) in enumerate(layers)
+        ]
+    )
+
+
+def _with_tsne(
+    projections: Sequence[LayerProjection], points: Points, settings: LayersSettings, on_progress: OnProgress
+) -> tuple[LayerProjection, ...]:
+    """Add a map to each projection."""
+    maps = tsne_sequence(points.values, TsneSettings(settings.perplexity, seed=settings.seed), on_progress)
+    return tuple(
+        replace(projection, tsne=made.points, tsne_note=made.note)
+        for projection, made in zip(projections, maps, strict=True)
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ two models
+
+
+def _compare(
+    runs: Sequence[FeatureRun], rows: Sequence[FrameRows | SpanRows], settings: LayersSettings, on_progress: OnProgress
+) -> Similarity:
+    """Layers of the first model against layers of the second, over rows that happen at the same time."""
+    first, second = rows
+    pairs = paired(first, second)
+    counts = np.bincount(first.table(pairs.first).recording, minlength=len(first.recordings))
+    chosen = spread(counts, settings.max_frames or len(pairs))
+    n_first, n_second = len(first.layers), len(second.layers)
+    wanted = [(a, n_first + b) for a in range(n_first) for b in range(n_second)]
+    sums = SimilaritySums(settings.similarity, [first.dim] * n_first + [second.dim] * n_second, wanted, counts)
+    for begin in range(0, len(chosen), BLOCK_ROWS):
+        part = chosen[begin : begin + BLOCK_ROWS]
+        kept = part[sums.folds[part] >= 0]
+        sums.add([*first.take(pairs.first[kept]), *second.take(pairs.second[kept])], kept)
+        on_progress(Progress("compare", begin + len(part), len(chosen), "rows"))
+    sample = spread(counts, settings.max_points)
+    points = _points(first, pairs.first[sample]), _points(second, pairs.second[sample])
+    matrix = sums.matrix(range(n_first), range(n_first, n_first + n_second))
+    names = runs[0].name, runs[1].name
+    return similarity_between(names, points, settings.similarity, matrix, sums.cross.n, settings.seed)
+
+
+# -------------------------------------------------------------------------------------------------- facts and warnings
+
+
+def _mel(run: FeatureRun) -> MelSource | None:
+    """Log-mel energies of the recordings themselves; None where one of them is no longer there as it was."""
+    places = {file.name: item for item, file in zip(run.items, run.files, strict=True)}
+    if not all(
+        _is_unchanged(item.source, file.recording_hash) for file, item in zip(run.files, run.items, strict=True)
+    ):
+        return None
+    return mel_source(lambda name: open_signal(places[name].source, MEL_RATE, places[name].channel))
+
+
+def _is_unchanged(source: Path, sha256: str | None) -> bool:
+    try:
+        with source.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
+
+
+def _recordings(run: FeatureRun) -> Iterator[dict[str, Any]]:
+    for item, file in zip(run.items, run.files, strict=True):
+        facts = {"name": file.name, "path": str(item.source), "sha256": file.recording_hash}
+        yield facts | {"seconds": file.duration_seconds, "frames": file.n_frames, "features": str(file.path)}
+
+
+def _warnings(runs: Sequence[FeatureRun]) -> Iterator[str]:
+    """What the reader should know; each sentence once."""
+    for run in runs:
+        ways = {(file.metadata.get("engine"), file.metadata.get("precision")) for file in run.files}
+        if len(ways) > 1:
+            named = ", ".join(sorted(f"{engine} {precision}" for engine, precision in ways))
+            yield f"The features of {run.name} were computed in different ways: {named}."
+        for file in run.files:
+            yield from (f"{file.name}: {warning}" for warning in file.metadata.get("warnings", ()))
+    if len(runs[0].files) < 2:
+        yield "There is one recording: no interval can be drawn over recordings."
