@@ -329,7 +329,7 @@ def _pwcca(sample: _Sample) -> Uncertainty:
     few = _thin(sample)
     require_rows(few.n, 8, "PWCCA")
     fold, groups = folds(few.recording), few.groups
-    halves = [(fold == train, fold != train) for train in (0, 1)]
+    halves = [(fold == train, fold == 1 - train) for train in (0, 1)]
     pairs = sorted({sorted_pair(a, b) for a in few.first for b in few.second})
     values, draws, floor = np.zeros(len(pairs)), np.zeros((DRAWS, len(pairs))), np.zeros(PWCCA_SHIFTS)
     shifts = few.shifts(few.n // 2, PWCCA_SHIFTS)

@@ -101,6 +101,31 @@ def test_the_moments_of_each_fold_are_those_of_its_rows():
     np.testing.assert_allclose(joint.mean_x, x[rows].mean(axis=0, dtype=np.float64), rtol=1e-7)
 
 
+def test_rows_of_no_fold_are_left_out():
+    x, y = hard(90, 6)
+    fold = np.arange(90) % 3 - 1
+    cross = accumulate([x, y], [31, 60], n_folds=2, fold=fold)
+    assert (cross.n, cross.n_of(0), cross.n_of(1)) == (60, 30, 30)
+    assert cka(cross) == pytest.approx(direct_cka(x[fold >= 0], y[fold >= 0]), abs=1e-9)
+
+
+def test_memory_does_not_grow_with_rows(monkeypatch):
+    import tracemalloc
+
+    monkeypatch.setattr(module, "GATHERED_ROWS", 200)
+    columns = list(np.random.default_rng(0).normal(size=(2, 100, 20)).astype(np.float32))
+    peaks = []
+    for times in (10, 100):
+        tracemalloc.start()
+        cross = CrossMoments((20, 20))
+        for _ in range(times):
+            cross.add(columns)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert cross.n == 10_000
+    assert peaks[1] < 1.1 * peaks[0]
+
+
 def test_wrong_dims_are_refused():
     with pytest.raises(ValueError, match="dims are needed"):
         CrossMoments((3, 4)).add([np.zeros((2, 3)), np.zeros((2, 3))])

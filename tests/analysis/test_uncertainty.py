@@ -109,8 +109,13 @@ def test_no_recording_stands_on_both_sides():
     fold = folds(recording)
     assert all(len(set(fold[recording == number])) == 1 for number in range(5))
     assert abs(fold.mean() - 0.5) < 0.1
-    assert folds(np.zeros(10)).tolist() == [0] * 5 + [1] * 5
-    assert folds(np.repeat([0, 1], [90, 10])).sum() == 50
+    assert folds(np.zeros(0)).size == 0
+
+
+@pytest.mark.parametrize("recording", [np.zeros(100), np.repeat([0, 1], [90, 10])])
+def test_one_long_recording_is_cut_with_gaps(recording):
+    fold = folds(recording)
+    assert fold.tolist() == [0] * 25 + [-1] * 2 + [1] * 23 + [-1] * 2 + [0] * 23 + [-1] * 2 + [1] * 23
 
 
 def test_what_cannot_be_is_refused():
