@@ -134,7 +134,8 @@ def describe(
     with watch("points"):
         points = _points(rows, chosen)
     with watch("similarity"):
-        similarity = similarity_within(run.name, points, settings.similarity, sums.matrix(), cross.n, settings.seed)
+        matrix, n = (None, None) if _points_suffice(settings) else (sums.matrix(), cross.n)
+        similarity = similarity_within(run.name, points, settings.similarity, matrix, n, settings.seed)
     with watch("projections"):
         projections = _projections(points, cross, spectra)
     if settings.tsne:
@@ -160,7 +161,8 @@ def _accumulate(
 ) -> tuple[LayerMoments, SimilaritySums]:
     """Go through all rows once: moments of all of them, products of the chosen ones."""
     moments = LayerMoments(rows.layers, rows.dim)
-    sums = SimilaritySums(settings.similarity, [rows.dim] * len(rows.layers), None, rows.counts())
+    pairs = () if _points_suffice(settings) else None
+    sums = SimilaritySums(settings.similarity, [rows.dim] * len(rows.layers), pairs, rows.counts())
     used = np.zeros(rows.n_rows, dtype=bool)
     used[spread(rows.counts(), settings.max_frames or rows.n_rows)] = True
     used &= sums.folds >= 0
@@ -170,6 +172,18 @@ def _accumulate(
         sums.add(list(values[:, kept]), numbers[kept])
         on_progress(Progress("statistics", int(numbers[-1]) + 1, rows.n_rows, "rows"))
     return moments, sums
+
+
+def _points_suffice(settings: LayersSettings) -> bool:
+    """Whether the points in memory are all rows that similarities are wanted from: their interval gives them as well.
+
+    PWCCA fits directions for each draw, on fewer rows than it is worth being computed from.
+    """
+    return (
+        settings.similarity != "pwcca"
+        and settings.max_frames is not None
+        and (settings.max_frames <= settings.max_points)
+    )
 
 
 def _points(rows: FrameRows | SpanRows, chosen: np.ndarray) -> Points:
