@@ -42,7 +42,7 @@ class LayersSettings:
     similarity: str = "cka"
     perplexity: float = 30.0
     max_points: int = 5_000
-    max_frames: int | None = 10_000
+    max_frames: int | None = 5_000
     tsne: bool = True
     properties: bool = True
     control: bool = False

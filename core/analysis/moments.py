@@ -151,10 +151,10 @@ class CrossMoments:
 
         Args:
             columns: One array (k, dim) a column, such as a block (n_layers, k, dim); finite.
-            fold: Of these rows: a number, or (k,) numbers.
+            fold: Of these rows: a number, or (k,) numbers; rows below 0 are left out.
         """
         if isinstance(fold, np.ndarray):
-            for number in np.unique(fold):
+            for number in np.unique(fold[fold >= 0]):
                 rows = np.flatnonzero(fold == number)
                 self.add([column[rows] for column in columns], int(number))
             return

@@ -7,7 +7,7 @@ classifier, the choice of a layer) is fitted on training groups only.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,19 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sklearn.model_selection import BaseCrossValidator
     from sklearn.pipeline import Pipeline
+
+
+class Classifier(Protocol):
+    """What a probe fits."""
+
+    def fit(self, features: NDArray, labels: NDArray, /) -> Self:
+        """Fit on features ``(n, dim)`` and labels ``(n,)``."""
+        ...
+
+    def predict(self, features: NDArray, /) -> NDArray:
+        """Give each row a label."""
+        ...
+
 
 Measure = Callable[[NDArray, NDArray], float]
 """Scores labels ``(n,)`` against predictions ``(n,)``."""
@@ -28,7 +41,7 @@ class Probe:
     note: str
     measure: str
     score: Measure
-    classifier: "Callable[[], Pipeline]"
+    classifier: Callable[[], Classifier]
     folds: "BaseCrossValidator"
 
 
@@ -62,28 +75,63 @@ def balanced_logistic() -> "Pipeline":
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", max_iter=500))
 
 
-def shrunken_discriminant() -> "Pipeline":
-    """Linear discriminant analysis: a linear classifier with a closed form, for many frames and classes."""
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+class ShrunkenDiscriminant:
+    """Linear discriminant analysis of standardised dims with a shrunken covariance: a classifier with a closed form.
 
-    return make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.01))
+    The same numbers as scikit-learn's ``StandardScaler`` and ``LinearDiscriminantAnalysis(solver="lsqr")``, which takes
+    the covariance of each class by itself: a tenth of the time at fifty classes.
+
+    Args:
+        shrinkage: Share of the covariance that is replaced by its mean variance in all directions.
+    """
+
+    def __init__(self, shrinkage: float = 0.01) -> None:
+        self.shrinkage = shrinkage
+
+    def fit(self, features: NDArray, labels: NDArray) -> Self:
+        """Fit on features ``(n, dim)`` and labels ``(n,)``."""
+        self.mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+        self.scale = np.where(spread > 0, spread, 1.0)
+        rows = self._standardised(features)
+        self.classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        means = np.eye(len(counts))[codes].T @ rows / counts[:, None]
+        within = rows - means[codes]
+        covariance = (1 - self.shrinkage) * (within.T @ within) / len(rows)
+        covariance.flat[:: len(covariance) + 1] += self.shrinkage * np.square(within).mean()
+        self.weights = np.linalg.lstsq(covariance, means.T, rcond=None)[0]
+        self.offsets = np.log(counts / len(rows)) - np.einsum("cd,dc->c", means, self.weights) / 2
+        return self
+
+    def predict(self, features: NDArray) -> NDArray:
+        """Give the most likely label of each row, ``(n,)``."""
+        scores = self._standardised(features) @ self.weights + self.offsets
+        return self.classes[scores.argmax(axis=1)]
+
+    def _standardised(self, features: NDArray) -> NDArray:
+        return (features - self.mean) / self.scale
 
 
 def on_standardised_axes(values: NDArray, train: NDArray, n_axes: int) -> NDArray:
     """Put rows ``(n, dim)`` on the ``n_axes`` principal axes of the standardised dims of the rows ``train``.
 
     Many dims are made few enough for the rows there are; standardising first keeps a few dims of large variance from
-    deciding alone. Returns ``(n, n_axes)``; zeros where nothing varies.
-    """
-    from sklearn.decomposition import PCA
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    deciding alone. In float32 and by LAPACK's choice of the upper eigenvectors: a fifth of the time of a whole
+    decomposition or of Lanczos iterations for 128 axes of 768, and axes for a probe need no more digits.
 
-    axes = make_pipeline(StandardScaler(), PCA(n_axes, svd_solver="covariance_eigh"))
-    with np.errstate(invalid="ignore"):  # shares of variance of dims that do not vary, which nobody asks for
-        return axes.fit(values[train]).transform(values)
+    Returns:
+        ``(n, n_axes)`` float32; zeros on axes that do not vary.
+    """
+    from scipy.linalg import eigh
+
+    rows = values.astype(np.float32)
+    rows -= rows[train].mean(axis=0, dtype=np.float64).astype(np.float32)
+    fitted, dim = rows[train], rows.shape[1]
+    scatter = fitted.T @ fitted
+    scale = np.sqrt(np.where(np.diag(scatter) > 0, np.diag(scatter), 1.0) / len(fitted))
+    powers, axes = eigh(scatter / np.outer(scale, scale), subset_by_index=(dim - n_axes, dim - 1))
+    # What lies below is rounding; a classifier that standardises would blow it up to the size of the rest.
+    axes[:, powers <= 1e-6 * max(float(powers[-1]), 1e-30)] = 0.0
+    return rows @ (axes[:, ::-1] / scale[:, None])
 
 
 def run_probe(probe: Probe, layers: NDArray, labels: NDArray, groups: NDArray) -> Outcome:
@@ -106,7 +154,7 @@ def run_probe(probe: Probe, layers: NDArray, labels: NDArray, groups: NDArray) -
 
 
 def fit_predict(
-    classifier: "Callable[[], Pipeline]", features: NDArray, labels: NDArray, train: NDArray, test: NDArray
+    classifier: Callable[[], Classifier], features: NDArray, labels: NDArray, train: NDArray, test: NDArray
 ) -> NDArray:
     """Fit on the rows ``train`` of ``features`` ``(n, dim)`` and predict the labels of the rows ``test``."""
     if (labels[train] == labels[train][0]).all():  # nothing to tell apart: scikit-learn refuses to fit

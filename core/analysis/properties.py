@@ -16,13 +16,13 @@ from core.analysis.cca import JointMoments, fit_cca, pwcca
 from core.analysis.information import clusters, information_share, jackknife_variance, n_clusters
 from core.analysis.mel import MelSource
 from core.analysis.probes import (
+    ShrunkenDiscriminant,
     accuracy,
     bootstrap_interval,
     chance_level,
     exchanged_units,
     fit_predict,
     on_standardised_axes,
-    shrunken_discriminant,
 )
 from core.analysis.splits import (
     N_FOLDS,
@@ -323,7 +323,7 @@ def _answer_accuracy(question: Question, layer: _Features) -> Answer:
     predictions = np.full((len(targets), len(question.rows)), -1)
     for features, train, test in layer.on_axes(question):
         for found, target in zip(predictions, targets, strict=True):
-            found[test] = fit_predict(shrunken_discriminant, features, target, _with_spread(target, train), test)
+            found[test] = fit_predict(ShrunkenDiscriminant, features, target, _with_spread(target, train), test)
     groups = question.split.groups[question.rows]
     interval = bootstrap_interval(accuracy, question.target, predictions[0], groups)
     scores = [accuracy(target, found) for target, found in zip(targets, predictions, strict=True)]

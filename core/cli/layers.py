@@ -59,8 +59,8 @@ def _add_how(group: Any) -> None:
         "--max-points", default=5_000, type=options.counted, metavar="N", help="rows drawn and probed (default: 5000)"
     )
     group.add_argument(
-        "--max-frames", default=10_000, type=_count_or_all, metavar="N|all",
-        help="rows that similarity, ranks and axes are computed from (default: 10000)",
+        "--max-frames", default=5_000, type=_count_or_all, metavar="N|all",
+        help="rows that similarity, ranks and axes are computed from (default: 5000)",
     )  # fmt: skip
     group.add_argument("--no-tsne", dest="tsne", action="store_false", help="leave out the t-SNE")
     group.add_argument("--no-properties", dest="properties", action="store_false", help="leave out CCA, MI and probes")

@@ -20,10 +20,10 @@ from core.analysis.mel import MelFrames
 from core.analysis.probes import (
     Outcome,
     Probe,
+    ShrunkenDiscriminant,
     accuracy,
     balanced_logistic,
     chance_level,
-    shrunken_discriminant,
     unweighted_recall,
 )
 from core.training.corpus import SAMPLING_RATE
@@ -114,7 +114,7 @@ def frame_labels(segments: Sequence[tuple[float, str]], n_samples: int) -> list[
 
 def phone_probe(title: str, note: str) -> Probe:
     """Phones from single frames: accuracy, five speaker-disjoint folds."""
-    return Probe(title, note, "accuracy", accuracy, shrunken_discriminant, GroupKFold(5))
+    return Probe(title, note, "accuracy", accuracy, ShrunkenDiscriminant, GroupKFold(5))
 
 
 def leave_one_speaker_out() -> BaseCrossValidator:

@@ -6,6 +6,7 @@ from pathlib import Path
 from core.alignment.read import read_alignments
 from core.alignment.segments import Alignment
 from core.analysis.rows import FrameRows, SpanRows
+from core.analysis.tsne import LEAST_PERPLEXITY
 from core.arrays import EmbedSettings, OnProgress
 from core.checkpoints.find import find_model
 from core.embed.inputs import CorpusItem, list_inputs
@@ -46,8 +47,9 @@ def check_request(request: LayersRequest) -> None:
             raise InputError(f"Got the {what} {value!r}; expected one of {', '.join(known)}.")
     if settings.span != "frame" and settings.alignments is None:
         raise InputError(f"The span {settings.span} needs alignments. Name their folder with --alignments.")
-    if not settings.perplexity > 1:
-        raise InputError(f"Got a perplexity of {settings.perplexity:g}; expected more than 1, such as 30 or 9.")
+    if not settings.perplexity >= LEAST_PERPLEXITY:
+        least = f"{LEAST_PERPLEXITY:g}"
+        raise InputError(f"Got a perplexity of {settings.perplexity:g}; expected at least {least}, such as 30 or 9.")
     if not request.inputs and (request.compare is not None or settings.control):
         raise InputError("Got no recording; a second model and a control need recordings. Name them.")
 
@@ -57,6 +59,8 @@ def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[Featur
     if not request.inputs:
         return [read_features(request.features_dir, request.settings.num_files)]
     items = list_inputs(list(request.inputs))[: request.settings.num_files]
+    if request.settings.alignments is not None:  # before the model runs for an hour
+        read_alignments(request.settings.alignments, [item.source.stem for item in items])
     runs = []
     for source in _sources(request):
         embed = replace(request.embed, model=source.found.name)

@@ -92,7 +92,7 @@ def analyse_layers(request: LayersRequest, on_progress: OnProgress = ignore_prog
     with watch("features"):
         runs = feature_runs(request, on_progress)
     rows = [choose_rows(run, request.settings) for run in runs]
-    parts = [_analyse_model(*pair, request.settings, on_progress, watch) for pair in zip(runs, rows, strict=True)]
+    parts = [describe(*pair, request.settings, on_progress, watch) for pair in zip(runs, rows, strict=True)]
     cross = None
     if request.compare is not None:
         with watch("similarity of the two models"):
@@ -114,10 +114,15 @@ def analyse_layers(request: LayersRequest, on_progress: OnProgress = ignore_prog
 # ------------------------------------------------------------------------------------------------------- one model
 
 
-def _analyse_model(
-    run: FeatureRun, rows: FrameRows | SpanRows, settings: LayersSettings, on_progress: OnProgress, watch: Stopwatch
+def describe(
+    run: FeatureRun,
+    rows: FrameRows | SpanRows,
+    settings: LayersSettings,
+    on_progress: OnProgress,
+    watch: Stopwatch | None = None,
 ) -> tuple[ModelFindings, Points]:
-    """Find out everything about one model."""
+    """Find out everything about one model from its features."""
+    watch = watch or Stopwatch()
     chosen = spread(rows.counts(), settings.max_points)
     if settings.tsne:
         check_perplexity(settings.perplexity, len(chosen))
@@ -129,7 +134,8 @@ def _analyse_model(
     with watch("points"):
         points = _points(rows, chosen)
     with watch("similarity"):
-        similarity = similarity_within(run.name, points, settings.similarity, sums.matrix(), cross.n, settings.seed)
+        matrix, n = (None, None) if _points_suffice(settings) else (sums.matrix(), cross.n)
+        similarity = similarity_within(run.name, points, settings.similarity, matrix, n, settings.seed)
     with watch("projections"):
         projections = _projections(points, cross, spectra)
     if settings.tsne:
@@ -155,7 +161,8 @@ def _accumulate(
 ) -> tuple[LayerMoments, SimilaritySums]:
     """Go through all rows once: moments of all of them, products of the chosen ones."""
     moments = LayerMoments(rows.layers, rows.dim)
-    sums = SimilaritySums(settings.similarity, [rows.dim] * len(rows.layers), None, rows.counts())
+    pairs = () if _points_suffice(settings) else None
+    sums = SimilaritySums(settings.similarity, [rows.dim] * len(rows.layers), pairs, rows.counts())
     used = np.zeros(rows.n_rows, dtype=bool)
     used[spread(rows.counts(), settings.max_frames or rows.n_rows)] = True
     used &= sums.folds >= 0
@@ -165,6 +172,18 @@ def _accumulate(
         sums.add(list(values[:, kept]), numbers[kept])
         on_progress(Progress("statistics", int(numbers[-1]) + 1, rows.n_rows, "rows"))
     return moments, sums
+
+
+def _points_suffice(settings: LayersSettings) -> bool:
+    """Whether the points in memory are all rows that similarities are wanted from: their interval gives them as well.
+
+    PWCCA fits directions for each draw, on fewer rows than it is worth being computed from.
+    """
+    return (
+        settings.similarity != "pwcca"
+        and settings.max_frames is not None
+        and (settings.max_frames <= settings.max_points)
+    )
 
 
 def _points(rows: FrameRows | SpanRows, chosen: np.ndarray) -> Points:

@@ -208,7 +208,15 @@ def planted_curve(top, width=0.05, **more):
     return curve("phone_accuracy", values=values, low=values - width, high=values + width, **more)
 
 
-@pytest.mark.parametrize("other, verdict", [(0.82, "The best layer's value is higher in B, by 0.12."), (0.78, OVERLAP)])
+@pytest.mark.parametrize(
+    "other, verdict",
+    [
+        (0.82, "The best layer's value is higher in B, by 0.12."),
+        (0.78, OVERLAP),
+        (0.62, OVERLAP),
+        (0.58, "The best layer's value is higher in A, by 0.12."),
+    ],
+)
 def test_properties_are_compared_by_their_intervals(other, verdict):
     line = row(two(planted_curve(0.7), planted_curve(other)), "Phone probe")
     assert line.first.startswith("best at layer 4: 0.70 (0.65 to 0.75); apart from all other layers; shuffled labels")

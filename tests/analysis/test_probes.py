@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import recall_score
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from core.analysis import probes
 
@@ -73,6 +76,21 @@ def test_rows_of_a_group_on_both_sides_would_be_found_out():
     features = np.eye(8, dtype=np.float32)[groups]
     predicted = probes.fit_predict(probes.balanced_logistic, features, labels, train, test)
     assert probes.unweighted_recall(labels[test], predicted) == 1.0
+
+
+@pytest.mark.parametrize("dim", [5, 40])
+def test_the_discriminant_equals_scikit_learns(dim):
+    rng = np.random.default_rng(0)
+    labels = np.array(list("abcdef"))[rng.integers(0, 6, 300) % rng.integers(1, 7, 300)]
+    values = (rng.standard_normal((300, dim)) * rng.uniform(0.1, 30, dim) + 5).astype(np.float32)
+    values[:, 0] += (labels == "a") * values[:, 0].std()
+    values[:, 1] = 7.0  # a dim that does not vary
+    stock = make_pipeline(StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.01))
+    stock.fit(values[:200], labels[:200])
+    ours = probes.ShrunkenDiscriminant().fit(values[:200], labels[:200])
+    np.testing.assert_array_equal(ours.predict(values), stock.predict(values))
+    scores = (values - ours.mean) / ours.scale @ ours.weights + ours.offsets
+    np.testing.assert_allclose(scores, stock.decision_function(values), rtol=1e-3, atol=1e-3)
 
 
 def test_axes_are_the_principal_ones_of_standardised_dims():

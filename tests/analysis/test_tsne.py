@@ -31,7 +31,7 @@ def planted(n=400, n_groups=8, dim=40, seed=0):
     along = rng.uniform(-2, 2, n)
     waves = rng.normal(size=(n_groups, 3, dim))
     curves = np.stack([along, along**2 / 2, np.sin(2 * along)], axis=1)
-    values = 3 * rng.normal(size=(n_groups, dim))[labels] + np.einsum("nk,nkd->nd", curves, waves[labels])
+    values = 3 * rng.normal(size=(n_groups, dim))[labels] + np.einsum("rk,rkd->rd", curves, waves[labels])
     return (values + 0.3 * rng.normal(size=(n, dim))).astype(np.float32), labels
 
 

@@ -147,7 +147,7 @@ def test_the_cosine_has_a_scale_of_two_sides(two):
 
 def test_two_models_are_named_on_their_axes_and_fine_tuned_ones_marked(two):
     layout = similarity.similarity_figure(two.cross, fine_tuned=["facebook/wav2vec2-base-960h"])["layout"]
-    assert layout["yaxis"]["title"]["text"] == "layer of facebook/wav2vec2-base"
+    assert layout["yaxis"]["title"]["text"] == "layer of wav2vec2-base"
     assert layout["xaxis"]["title"]["text"].endswith("960h (fine-tuned)")
 
 

@@ -140,6 +140,7 @@ def test_cells_within_the_noise_are_crossed():
     matrix = np.eye(7)
     matrix[2, 5] = 0.09
     matrix[3, 4] = -0.09
+    matrix[6, 0] = -0.5  # far from noise, though below the floor
     matrix[matrix == 0] = 0.11
     axes, _ = matrix_axes(matrix=matrix, noise_floor=0.1)
     crossed = {(round(line.get_ydata().mean()), round(line.get_xdata().mean())) for line in axes.lines}

@@ -1,6 +1,5 @@
 """The layerwise analysis from recordings to files: numbers against numpy, caches, controls, bad input."""
 
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 import soundfile
 
 from core import tasks
-from core.analysis.sums import two_folds
 from core.arrays import EmbedSettings, OutputSettings
 from core.errors import DataError, InputError, OutputError
 from core.findings import LayersSettings
@@ -171,23 +169,21 @@ def test_other_similarities(models, recordings, tmp_path, kind):
     np.testing.assert_allclose(similarity.matrix, similarity.matrix.T, atol=1e-9)
 
 
+def test_all_rows_where_the_points_are_fewer(models, recordings, analysed, tmp_path):
+    """The accumulated sums of all rows give what the rows in memory give."""
+    few = tasks.analyse_layers(request(models, recordings, tmp_path, replace(QUICK, max_frames=None)))
+    many = tasks.analyse_layers(request(models, recordings, tmp_path, replace(QUICK, max_points=5_000)))
+    similarities = [analysis.findings.models[0].similarity for analysis in (few, many)]
+    assert similarities[0].n == similarities[1].n > 120
+    np.testing.assert_allclose(similarities[0].matrix, similarities[1].matrix, atol=1e-7)
+
+
 def test_a_sample_is_stated(models, recordings, tmp_path):
     analysis = tasks.analyse_layers(request(models, recordings, tmp_path, replace(QUICK, max_frames=150)))
     (found,) = analysis.findings.models
     assert found.n_used == 150 < found.n_rows == found.statistics[0].n
     assert found.statistics[0].n_used == 150
     assert len(found.table) == 120 and found.table.n_total == found.n_rows
-
-
-@pytest.mark.parametrize("counts", [[100], [10, 20, 30], [5, 1]])
-def test_halves_share_no_recording_and_no_neighbour(counts):
-    folds = two_folds(np.array(counts))
-    assert {0, 1} <= set(folds.tolist()) <= {-1, 0, 1}
-    if len(counts) > 1:
-        recording = np.repeat(np.arange(len(counts)), counts)
-        assert all(len(set(folds[recording == index].tolist())) == 1 for index in range(len(counts)))
-    else:
-        assert not any({a, b} == {0, 1} for a, b in itertools.pairwise(folds))
 
 
 # ---------------------------------------------------------------------------------------------------------- bad input

@@ -164,7 +164,7 @@ def explained_figure(findings: LayersFindings, axes: int = 2) -> Figure:
         "layers_explained_variance",
         ends=(0, None),
     )
-    figure["layout"]["margin"]["t"] = 96
+    figure["layout"]["margin"]["t"] = 114
     figure["layout"]["updatemenus"] = [_axes_menu(findings, axes)]
     return figure
 
@@ -197,7 +197,7 @@ def lines_figure(
         "data": traces,
         "layout": layout(
             height=HEIGHT,
-            margin={"l": 62, "r": 14, "t": 66, "b": 60},
+            margin={"l": 62, "r": 14, "t": 84, "b": 60},
             title=heading,
             xaxis=layer_axis(layers),
             yaxis=upright,

@@ -44,6 +44,8 @@ MOST_CLASSES = len(CLASS_COLOURS) * len(CLASS_SYMBOLS)
 INSIDE = 0.998
 """Share of a layer's points that the axes hold at least; a few far ones would squeeze all others into a spot."""
 
+SCENE_GRID = "#9aa3b0"
+
 NOTE_WIDTH = 48
 """Characters in a line below a picture: what a phone holds."""
 
@@ -152,7 +154,7 @@ def _figure(places: Places, model: ModelFindings, colour: str, layer: int | None
         "data": [main, *keys],
         "layout": layout(
             height=HEIGHT,
-            margin={"l": 58, "r": 12, "t": 150, "b": 96},
+            margin={"l": 58, "r": 12, "t": 166, "b": 96},
             title=heading,
             dragmode="turntable" if main["type"] == "scatter3d" else "pan",
             annotations=remarks,
@@ -180,14 +182,7 @@ def _pca_places(model: ModelFindings, n_axes: int) -> Places:
     # Along the edges of a cube there is no room for both shares.
     titles = [[axis_title(layer, place, with_noise=n_axes == 2) for place in range(n_axes)] for layer in layers]
     remarks = [_floors(layer) if n_axes == 3 else "" for layer in layers]
-    return Places(tuple(layer.index for layer in layers), _turned(values), titles, remarks, model.table)
-
-
-def _turned(values: np.ndarray) -> np.ndarray:
-    """Turn axes round where most points would jump to the other side from one layer to the next: signs are free."""
-    agreement = np.sign(np.einsum("lnk,lnk->lk", values[:-1], values[1:], dtype=np.float64))
-    signs = np.cumprod(np.vstack([np.ones(values.shape[2]), np.where(agreement < 0, -1.0, 1.0)]), axis=0)
-    return values * signs[:, None].astype(values.dtype)
+    return Places(tuple(layer.index for layer in layers), values, titles, remarks, model.table)
 
 
 def _floors(layer: LayerProjection) -> str:
@@ -292,7 +287,8 @@ def _axes(places: Places, first: int) -> dict[str, Any]:
 
 
 def _scene(limits: np.ndarray, titles: Sequence[str]) -> dict[str, Any]:
-    quiet = {"color": INK, "gridcolor": GRID, "zeroline": False, "showbackground": False, "showspikes": False}
+    # WebGL takes a colour without its transparency.
+    quiet = {"color": INK, "gridcolor": SCENE_GRID, "zeroline": False, "showbackground": False, "showspikes": False}
     scene: dict[str, Any] = {
         f"{letter}axis": {"title": {"text": text, "font": {"size": 11}}, "range": [-limit, limit], "nticks": 5, **quiet}
         for letter, text, limit in zip("xyz", titles, limits.tolist(), strict=True)

@@ -39,15 +39,17 @@ def similarity_figure(similarity: Similarity, span: str = "frame", fine_tuned: C
         span: What a row is.
         fine_tuned: Names of the models that are marked as fine-tuned.
     """
-    models = [display_name(name, name in fine_tuned, NAME_SHORT) for name in similarity.models]
     of_two = similarity.models[0] != similarity.models[1]
+    names = [name.rsplit("/", 1)[-1] for name in similarity.models] if of_two else similarity.models
+    tuned = [name in fine_tuned for name in similarity.models]
+    models = [display_name(name, mark, NAME_SHORT) for name, mark in zip(names, tuned, strict=True)]
     outlines = [outline for cluster in similarity.clusters for outline in _outline(similarity, cluster)]
     return {
         "data": [_cells(similarity), *_hatching(similarity), *_outline_legend(similarity)],
         "layout": layout(
             height=HEIGHT,
-            margin={"l": 62, "r": 12, "t": 66, "b": 60},
-            title=title(" and ".join(models) if of_two else models[0], _counts(similarity, span)),
+            margin={"l": 62, "r": 12, "t": 84, "b": 60},
+            title=title("Layers of two models" if of_two else models[0], _counts(similarity, span)),
             xaxis=_axis(models[1] if of_two else "", similarity.columns, constrain="domain"),
             yaxis=_axis(models[0] if of_two else "", similarity.rows, scaleanchor="x", constrain="domain"),
             shapes=outlines,
@@ -70,7 +72,9 @@ def similarity_counts(similarity: Similarity, span: str = "frame") -> str:
     """Say what this matrix was computed from and how far it is above noise."""
     below = int(_below(similarity).sum())
     where = f"{below:,} of {similarity.matrix.size:,}" if below else f"None of {similarity.matrix.size:,}"
-    return f"{similarity.note or _counts(similarity, span)} {where} cells are below the noise floor."
+    first, second = similarity.models
+    who = f"Upwards: {first}; across: {second}. " if first != second else ""
+    return f"{who}{similarity.note or _counts(similarity, span)} {where} cells are below the noise floor."
 
 
 def _counts(similarity: Similarity, span: str) -> str:

@@ -130,7 +130,8 @@ def title(text: str, below: str = "") -> dict[str, Any]:
     return {
         "text": text,
         "font": {"size": 14},
-        "pad": {"t": 12, "l": 12},
+        # The mode bar lies above, where it covers no title on a phone.
+        "pad": {"t": 30, "l": 12},
         **place,
         "subtitle": {"text": below, "font": {"size": 12}},
     }

@@ -206,7 +206,7 @@ def _count_cells(model: ModelFindings) -> tuple[str, ...]:
         f"{model.n_rows:,}",
         f"{model.n_used:,}",
         f"{number(similarity.noise_floor)} ({similarity.n_floor:,})",
-        "none: one recording" if similarity.low is None else "bootstrap over recordings",
+        "none: too few recordings" if similarity.low is None else "bootstrap over recordings",
         f"{len(model.table):,}",
         f"{max(layer.n_fitted for layer in model.projections):,}" if model.projections else "–",
     )

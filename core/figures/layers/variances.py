@@ -38,7 +38,7 @@ def variance_figure(models: Sequence[ModelFindings], span: str = "frame") -> Fig
         "data": traces,
         "layout": layout(
             height=HEIGHT,
-            margin={"l": 66, "r": 14, "t": 66, "b": 60},
+            margin={"l": 66, "r": 14, "t": 84, "b": 60},
             title=title("Variances of features", below),
             xaxis=layer_axis(layers),
             yaxis=axis(title={"text": "variance of a dim"}, **_ticks(shown, logarithmic)),
