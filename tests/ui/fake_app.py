@@ -27,7 +27,7 @@ def main() -> None:
     from core.ui.theme import launch_arguments
     from tests.layers_fakes import FakeAppTasks
 
-    tsne.tsne_steps = partial(slowed, tsne.tsne_steps, arguments.slowness)
+    tsne.tsne_steps = partial(slowed, tsne.tsne_steps, 4 * arguments.slowness)
     settings = UiSettings.from_environment()
     app = build_app(settings, FakeAppTasks(arguments.slowness))
     app.launch(server_port=arguments.port, **launch_arguments(settings))
