@@ -283,18 +283,6 @@ def test_the_figure_begins_with_the_layer_asked_for(two):
     assert figure["layout"]["xaxis"]["title"]["text"] == layout["xaxis.title.text"]
 
 
-def test_signs_are_chosen_so_that_points_stay_on_their_side(two):
-    model = two.models[0]
-    flipped = [
-        replace(layer, pca=layer.pca * (1 if place % 2 else -1)) for place, layer in enumerate(model.projections)
-    ]
-    figures = [scatter.pca_figure(one) for one in (model, replace(model, projections=tuple(flipped)))]
-    before, after = ([restyled(figure, place)[0] for place in range(7)] for figure in figures)
-    for previous, following in pairwise(after):
-        assert previous["x"] @ following["x"] >= 0
-    np.testing.assert_allclose(np.abs(before[5]["x"]), np.abs(after[5]["x"]))
-
-
 def test_axis_titles_follow_the_layer_with_share_and_noise(two):
     layer = two.models[0].projections[5]
     _, layout = restyled(scatter.pca_figure(two.models[0]), 5)

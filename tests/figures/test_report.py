@@ -12,7 +12,6 @@ from core.analysis.comparison import compare_models
 from core.figures.layers.tables import Table, best_table
 from core.figures.report import inline_json, report_html
 from tests.findings_fakes import make_findings
-from tests.ui.conftest import chromium  # noqa: F401
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -173,7 +172,7 @@ def test_names_that_are_no_text_do_not_stop_the_report(two):
 # In a browser
 
 
-def test_the_slider_moves_the_points_and_nothing_is_requested(chromium, tmp_path):  # noqa: F811
+def test_the_slider_moves_the_points_and_nothing_is_requested(chromium, tmp_path):
     findings = hostile(make_findings(n_layers=5, n=120, with_curves=False, with_tsne=False))
     path = tmp_path / "report.html"
     path.write_text(report_html(findings), encoding="utf-8")

@@ -1,7 +1,6 @@
 """A server in a process of its own, and a real browser to look at it."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,9 +15,6 @@ import pytest
 from tests.ui.page import EmbedPage, LayersPage, TabPage
 
 ROOT = Path(__file__).resolve().parents[2]
-DRAWING = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-# A microphone that beeps, and nobody to ask for it.
-MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 START_SECONDS = 120
 
 
@@ -26,13 +22,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def missing(reason: str) -> None:
-    """Skip on a developer's machine; under CI what is missing is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def serve(log: Path, *command: str, **environment: str) -> Iterator[str]:
@@ -79,19 +68,6 @@ def slow_app(tmp_path_factory) -> Iterator[str]:
 def real_app(tmp_path_factory) -> Iterator[str]:
     """``python app.py``, as a visitor finds it."""
     yield from serve(tmp_path_factory.mktemp("real_app") / "log", "app.py", "--port", HF_HUB_OFFLINE="1")
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """Debian's Chromium, driven by Playwright."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        missing("No chromium on the PATH: apt-get install chromium.")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*DRAWING, *MICROPHONE])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
