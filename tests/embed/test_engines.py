@@ -1,5 +1,7 @@
 """Engines against torch in float32, and what is chosen, said and refused."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -148,3 +150,9 @@ def test_fp32_is_not_the_short_float_of_cuda_convolutions():
     before = torch.backends.cudnn.allow_tf32
     engines.torch_runners({"look": Look()}, "cpu", "fp32")["look"](np.zeros(3, "f"))
     assert (seen, torch.backends.cudnn.allow_tf32) == ([False], before)
+
+
+def test_openvino_reports_nothing_to_anybody():
+    """Its telemetry forks a process that calls a server; openvino's own stand-in does neither."""
+    code = "import core, openvino.tools.ovc.convert_impl as convert, sys; sys.exit(not convert.tm.__name__.endswith('stub'))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
