@@ -1,7 +1,8 @@
-"""Take README's picture of the app: ``python assets/screenshots.py [RECORDING] [FOLDER]``.
+"""Take README's pictures of the app: ``python assets/screenshots.py [RECORDING] [FOLDER]``.
 
-It starts ``python app.py``, embeds the recording (or an example) with all layers of the bundled encoder in Debian's
-Chromium, and writes ``embed.png`` and ``embed_dark.png``. It needs requirements-dev.txt.
+It starts ``python app.py`` in Debian's Chromium, embeds the recording (or an example) with all layers of the bundled
+encoder, analyses the layers on the three examples, and writes ``embed.png``, ``layers.png`` and the same in dark. It
+needs requirements-dev.txt.
 """
 
 import io
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 PORT = 7_899
 SIZE = {"width": 1_280, "height": 1_000}
+ENDS = {"embed": "footer", "layers": "#layers-maps"}
+"""What each picture ends with."""
+
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
@@ -48,6 +53,24 @@ def embed(page: Any, recording: Path) -> None:
     page.wait_for_timeout(2_000)
 
 
+def layers(page: Any) -> None:
+    """Analyse the examples, and show the fourth layer with its t-SNE, coloured by recording."""
+    page.get_by_role("tab", name="Layers").click()
+    page.get_by_role("button", name="Three clips").click()
+    page.wait_for_selector("#layers-pca .js-plotly-plot[data-strata]", timeout=300_000)
+    page.locator(".strata-layer").fill("4")
+    page.locator(".strata-colour").select_option("recording")
+    page.locator("#layers-watch").click()
+    page.wait_for_function("document.querySelector('#layers-map-note').innerText.includes('kept')", timeout=120_000)
+    page.wait_for_timeout(2_000)
+
+
+def whole(page: Any, selector: str) -> dict[str, float]:
+    """The page from its top down to the end of an element."""
+    box = page.locator(selector).bounding_box()
+    return {"x": 0, "y": 0, "width": SIZE["width"], "height": box["y"] + box["height"]}
+
+
 def save_small(picture: bytes, path: Path) -> None:
     """Write a PNG with a palette of 256 colours: a third of the size, and hardly a difference that one would see."""
     shown = Image.open(io.BytesIO(picture)).convert("RGB")
@@ -55,19 +78,26 @@ def save_small(picture: bytes, path: Path) -> None:
 
 
 def main(recording: Path, folder: Path) -> None:
-    """Write both pictures."""
+    """Write all pictures."""
     folder.mkdir(parents=True, exist_ok=True)
+    themes = {"light": "", "dark": "_dark"}
+    tabs = {"embed": lambda page: embed(page, recording), "layers": layers}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)], cwd=ROOT)
     try:
         wait_for_server(f"http://127.0.0.1:{PORT}")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            for theme, name in (("light", "embed.png"), ("dark", "embed_dark.png")):
+            for (theme, ending), (name, show) in product(themes.items(), tabs.items()):
                 page = browser.new_page(viewport=SIZE)
                 page.goto(f"http://127.0.0.1:{PORT}/?__theme={theme}")
-                embed(page, recording)
+                show(page)
                 page.mouse.move(5, 5)
-                save_small(page.screenshot(full_page=True), folder / name)
+                page.evaluate("scrollTo(0, 0)")
+                page.wait_for_timeout(500)
+                save_small(
+                    page.screenshot(full_page=True, clip=whole(page, ENDS[name])), folder / f"{name}{ending}.png"
+                )
+                page.close()
             browser.close()
     finally:
         server.terminate()

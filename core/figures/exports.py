@@ -15,10 +15,8 @@ import numpy as np
 
 from core.analysis.comparison import compare_models
 from core.analysis.projection import evenly, principal_axes
-from core.embed.formats import json_bytes
 from core.embed.writers import replace_file
 from core.figures.names import file_labels, make_folder
-from core.figures.summary import summary
 from core.findings import Curve, LayersFindings, ModelFindings, Points, RowTable, Similarity
 
 MOST_PROJECTED = 5_000
@@ -55,7 +53,6 @@ def write_exports(findings: LayersFindings, points_by_model: Mapping[str, Points
 def _contents(findings: LayersFindings, points_by_model: Mapping[str, Points]) -> Iterator[tuple[str, bytes]]:
     """Make one file after the other, so that only one is in memory."""
     labels = file_labels(findings)
-    yield "summary.json", json_bytes(summary(findings))
     yield from _tables(findings).items()
     for found in findings.models:
         yield from _model_files(found, labels[found.model])

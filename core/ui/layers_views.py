@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.comparison import ComparisonRow
+from core.analysis.comparison import ComparisonRow, compared
 from core.figures.plotly_json import Figure, packed, to_json
 from core.findings import LayersFindings, ModelFindings, RowTable
 from core.ui import cards
@@ -135,7 +135,7 @@ def _how(findings: LayersFindings) -> str:
 
 def comparison(rows: Sequence[ComparisonRow], findings: LayersFindings) -> str:
     """Show the comparison as a table."""
-    names = [cards.model_name(model.model) for model in findings.models if not model.control][:2]
+    names = [cards.model_name(model.model) for model in compared(findings)]
     if len(names) == 1:
         return table(["", names[0]], ([row.aspect, row.first] for row in rows), "strata-comparison")
     cells = ([row.aspect, row.first, row.second, row.verdict] for row in rows)
