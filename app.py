@@ -18,10 +18,11 @@ def read_flags(arguments: list[str]) -> tuple[argparse.Namespace, UiSettings]:
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--max-upload-mb", type=float, help="largest file (2000; 200 on a Space)")
     parser.add_argument("--max-minutes", type=float, help="longest recording (240; 20 on a Space)")
+    parser.add_argument("--max-recordings", type=int, help="recordings at once (500; 20 on a Space)")
     flags = parser.parse_args(arguments)
     try:
         limits = UiSettings.from_environment()
-        given = {name: getattr(flags, name) for name in ("max_upload_mb", "max_minutes")}
+        given = {name: getattr(flags, name) for name in ("max_upload_mb", "max_minutes", "max_recordings")}
         return flags, replace(limits, **{k: v for k, v in given.items() if v is not None}).shared(flags.share)
     except StrataError as error:
         parser.error(str(error))

@@ -28,10 +28,9 @@ class UiSettings:
     def __post_init__(self) -> None:
         for name in ("max_upload_mb", "max_minutes", "max_recordings"):
             if not 0 < getattr(self, name) < float("inf"):
-                flag = "" if name == "max_recordings" else f"--{name.replace('_', '-')} or "
                 raise InputError(
                     f"Got {getattr(self, name):g} as {name}; expected a number above 0. "
-                    f"Change {flag}STRATA_{name.upper()}."
+                    f"Change --{name.replace('_', '-')} or STRATA_{name.upper()}."
                 )
 
     @property
