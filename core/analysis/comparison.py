@@ -53,6 +53,7 @@ ANISOTROPY_DIFFERS = 0.1
 OVERLAP = "No difference beyond the interval."
 NO_INTERVAL = "Not told apart: an interval is missing."
 NOT_COMPUTED = "not computed"
+NOT_COMPARED = "Not compared: "
 
 _KINDS = {"cka": "CKA", "cosine": "cosine", "pwcca": "PWCCA"}
 
@@ -103,6 +104,7 @@ class _Aspect:
         n: Gives the rows behind a number; None where there is no such number.
         depends_on_n: Whether the number would be another one with more rows. Means, deviations, variances and cosines
             would not, nor would unbiased CKA; PWCCA keeps more axes of more rows.
+        fewest: Layers that both models must have.
     """
 
     name: str
@@ -110,6 +112,7 @@ class _Aspect:
     judge: Callable[[ModelFindings, ModelFindings], str]
     n: Callable[[ModelFindings], int | None]
     depends_on_n: Callable[[ModelFindings], bool] = lambda model: False
+    fewest: int = 1
 
 
 def compared(findings: LayersFindings) -> tuple[ModelFindings, ...]:
@@ -141,11 +144,14 @@ def _verdict(aspect: _Aspect, first: ModelFindings, second: ModelFindings) -> st
     if ours is None or theirs is None:
         return aspect.judge(first, second)
     if set(first.table.recordings) != set(second.table.recordings):
-        return "Not compared: the recordings differ."
+        return f"{NOT_COMPARED}the recordings differ."
+    if min(len(first.layers), len(second.layers)) < aspect.fewest:
+        return f"{NOT_COMPARED}it takes at least {aspect.fewest} layers."
     if aspect.depends_on_n(first) and not counts_compare((ours, first.dim), (theirs, second.dim)):
-        return f"Not compared: it depends on the number of rows, {ours:,} against {theirs:,}."
-    told = "" if ours == theirs else f" From {ours:,} against {theirs:,} rows."
-    return aspect.judge(first, second) + told
+        return f"{NOT_COMPARED}it depends on the number of rows, {ours:,} against {theirs:,}."
+    verdict = aspect.judge(first, second)
+    told = ours != theirs and not verdict.startswith(NOT_COMPARED)
+    return f"{verdict} From {ours:,} against {theirs:,} rows." if told else verdict
 
 
 def counts_compare(first: tuple[int, int], second: tuple[int, int]) -> bool:
@@ -192,7 +198,7 @@ def _apart(first: _Value, second: _Value) -> str:
 def _judged(first: _Value, second: _Value, names: tuple[str, str], what: str) -> str:
     """Put :func:`_apart` into words."""
     if not (np.isfinite(first.value) and np.isfinite(second.value)):
-        return f"Not compared: {what} was not computed for both."
+        return f"{NOT_COMPARED}{what} was not computed for both."
     higher = _apart(first, second)
     if higher == "unknown":
         return NO_INTERVAL
@@ -293,8 +299,6 @@ def _pairs(pairs: Sequence[tuple[int, int]]) -> str:
 
 
 def _judge_neighbours(first: ModelFindings, second: ModelFindings) -> str:
-    if min(len(first.layers), len(second.layers)) < 4:
-        return "Not compared: it takes at least four layers."
     if first.similarity.low is None or second.similarity.low is None:
         return NO_INTERVAL
     ours, theirs = sharp_boundaries(first.similarity), sharp_boundaries(second.similarity)
@@ -429,7 +433,7 @@ def _variance_range(model: ModelFindings) -> str:
 def _judge_range(first: ModelFindings, second: ModelFindings) -> str:
     ours, theirs = _spread(first)[0], _spread(second)[0]
     if not (np.isfinite(ours) and np.isfinite(theirs)):
-        return "Not compared: some dims do not vary."
+        return f"{NOT_COMPARED}some dims do not vary."
     if max(ours, theirs) < RANGE_DIFFERS * min(ours, theirs):
         return f"No difference over a factor of {RANGE_DIFFERS}; ranges have no interval."
     wider = _named(first, second)[int(theirs > ours)]
@@ -474,6 +478,8 @@ def rank_trend(model: ModelFindings) -> str:
 def _rank(model: ModelFindings) -> str:
     ranks = [layer.effective_rank for layer in model.statistics]
     top = model.statistics[int(np.argmax(ranks))].index
+    if len(ranks) < 2:
+        return f"{ranks[0]:.1f} of {model.dim}, only one layer"
     return f"{rank_trend(model)}: {ranks[0]:.1f} to {ranks[-1]:.1f} of {model.dim}, highest at layer {top}"
 
 
@@ -518,9 +524,9 @@ def _property_aspect(findings: LayersFindings, name: str, title: str) -> _Aspect
     def judge(first: ModelFindings, second: ModelFindings) -> str:
         ours, theirs = _curve(first, name), _curve(second, name)
         if ours is None or theirs is None:
-            return "Not compared: missing for one of the two."
+            return f"{NOT_COMPARED}missing for one of the two."
         if ours.split != theirs.split:
-            return f"Not compared: split by {ours.split} against {theirs.split}."
+            return f"{NOT_COMPARED}split by {ours.split} against {theirs.split}."
         return _judged(_peak_of(ours)[0], _peak_of(theirs)[0], _named(first, second), "the best layer's value")
 
     def n(model: ModelFindings) -> int | None:
@@ -624,12 +630,12 @@ def _is_pwcca(model: ModelFindings) -> bool:
 _ASPECTS = (
     _Aspect("Training state", _training, _judge_training, lambda model: None),
     _Aspect("Rows", _rows, _judge_rows, lambda model: None),
-    _Aspect("Processing stages", _stages, _judge_stages, _similarity_n, _is_pwcca),
+    _Aspect("Processing stages", _stages, _judge_stages, _similarity_n, _is_pwcca, fewest=2),
     _Aspect("Zero-centred features", _centred, _judge_centred, lambda model: model.n_rows),
-    _Aspect("Largest deviation", _peak, _judge_peak, lambda model: model.n_rows),
+    _Aspect("Largest deviation", _peak, _judge_peak, lambda model: model.n_rows, fewest=2),
     _Aspect("Variance range", _variance_range, _judge_range, lambda model: model.n_rows),
-    _Aspect("Similarity of neighbouring layers", _neighbours, _judge_neighbours, _similarity_n, _is_pwcca),
-    _Aspect("Similarity of first and last layer", _first_last, _judge_first_last, _similarity_n, _is_pwcca),
+    _Aspect("Similarity of neighbouring layers", _neighbours, _judge_neighbours, _similarity_n, _is_pwcca, fewest=4),
+    _Aspect("Similarity of first and last layer", _first_last, _judge_first_last, _similarity_n, _is_pwcca, fewest=3),
     _Aspect(
         "Variance on two principal axes",
         _explained,
@@ -637,6 +643,6 @@ _ASPECTS = (
         lambda model: model.projections[0].n_fitted,
         lambda model: True,
     ),
-    _Aspect("Effective rank", _rank, _judge_rank, lambda model: model.n_used, lambda model: True),
+    _Aspect("Effective rank", _rank, _judge_rank, lambda model: model.n_used, lambda model: True, fewest=2),
     _Aspect("Anisotropy", _anisotropy, _judge_anisotropy, lambda model: model.n_rows),
 )

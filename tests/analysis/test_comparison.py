@@ -331,6 +331,25 @@ def noise(n):
     return np.random.default_rng(n).standard_normal((n, 64))
 
 
+@pytest.mark.parametrize(
+    "n_layers, refused",
+    [
+        (1, ["Processing stages", "Largest deviation", "Effective rank"]),
+        (2, ["Similarity of first and last layer"]),
+        (3, ["Similarity of neighbouring layers"]),
+        (4, []),
+    ],
+)
+def test_a_codec_has_few_layers_to_compare(n_layers, refused):
+    """A layer is like itself, which says nothing beside the first and last of another model."""
+    planted = replace(two(), models=(two().models[0], make_findings(n_layers=n_layers, n=60).models[0]))
+    verdicts = {line.aspect: line.verdict for line in compare_models(planted)}
+    assert all(verdicts[aspect].startswith("Not compared: it takes at least") for aspect in refused)
+    allowed = {aspect for aspect, verdict in verdicts.items() if "it takes at least" not in verdict}
+    assert allowed >= {"Zero-centred features", "Variance range", "Anisotropy"}
+    assert bool(refused) == any("it takes at least" in verdict for verdict in verdicts.values())
+
+
 def test_pwcca_keeps_axes_by_the_rows_and_compares_like_counts_only():
     def planted(n):
         return lambda model: similarity(kind="pwcca")(counts(n)(model))
