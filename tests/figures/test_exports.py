@@ -222,7 +222,7 @@ def test_the_summary_has_the_keys_of_the_issue():
     assert {"kind", "matrix", "noise_floor", "low", "high", "n", "n_floor", "clusters"} <= set(found["similarity"])
     assert found["similarity"]["matrix"] == model.similarity.matrix.tolist()
     assert found["recordings"][1]["sha256"] == f"{1:064x}"
-    assert "models" not in found
+    assert [model["model"] for model in found["models"]] == [found["model"]]
 
 
 def test_the_summary_sets_models_and_controls_side_by_side(analysis):
