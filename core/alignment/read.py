@@ -100,9 +100,10 @@ class _Search:
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
-        self.wanted = [same_name(name) for name in names]
-        _check_once(self.wanted)
-        self._sharing = _grouped((_stem(name), name) for name in self.wanted)
+        wanted = [same_name(name) for name in names]
+        _check_once(wanted)
+        self._wanted = frozenset(wanted)
+        self._sharing = _grouped((_stem(name), name) for name in wanted)
         top = folder.parent if folder.is_file() else folder
         self._files = [_Candidate(path, (_path_name(path, top),)) for path in _list_files(folder)]
         self._by_path = _grouped((name, file) for file in self._files for name in file.names)
@@ -126,8 +127,7 @@ class _Search:
 
     def _untaken(self, candidates: Iterable[_Candidate]) -> list[_Candidate]:
         """Leave out what another recording finds by its full name or by the path of the file."""
-        wanted = set(self.wanted)
-        return [one for one in candidates if not wanted.intersection(one.names)]
+        return [one for one in candidates if self._wanted.isdisjoint(one.names)]
 
     def _only(self, sharing: Sequence[str], candidates: Sequence[_Candidate]) -> Path:
         """Return the one file, or say between what there is no telling."""
