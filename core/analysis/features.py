@@ -140,15 +140,6 @@ def open_features(path: Path, name: str | None = None) -> FeatureFile:
     return _with_metadata(opened)
 
 
-def is_readable(path: Path) -> bool:
-    """Whether an ``.npz`` of features is there and whole, as far as its headers tell."""
-    try:
-        open_features(path)
-    except DataError:
-        return False
-    return True
-
-
 def open_feature_set(paths: Sequence[Path], names: Sequence[str] | None = None) -> tuple[FeatureFile, ...]:
     """Open the features of several recordings and check that they belong together.
 

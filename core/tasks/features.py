@@ -3,11 +3,12 @@
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.analysis.features import FeatureFile, is_readable, open_feature_set
+from core.analysis.features import FeatureFile, is_readable_features, open_feature_set
 from core.arrays import EmbedResult, EmbedSettings, OnProgress, OutputSettings
 from core.embed.corpus import CorpusItem, read_json, run_corpus
 from core.embed.team import Team
@@ -137,8 +138,14 @@ def compute_features(
 
 
 def recording_name(item: CorpusItem) -> str:
-    """What results call a recording, and what its alignment is found by: its path below the input, without suffix."""
+    """What results call a recording: its path below the input, without suffix, or what a list calls it."""
     return f"{item.folder}/{item.base}".lstrip("/")
+
+
+def spoken_names(items: Sequence[CorpusItem]) -> list[str]:
+    """What alignments of recordings are found by: their own paths below the input, without suffix, where these differ."""
+    paths = [f"{item.folder}/{item.source.stem}".lstrip("/") for item in items]
+    return [path if paths.count(path) == 1 else recording_name(item) for item, path in zip(items, paths, strict=True)]
 
 
 def read_features(folder: Path, num_files: int | None, model: str) -> FeatureRun:
@@ -159,7 +166,7 @@ def read_features(folder: Path, num_files: int | None, model: str) -> FeatureRun
             "Name a recording, a folder or a CSV list, or the --features-dir of an earlier run."
         )
     files = open_feature_set(paths[:num_files])
-    items = tuple(_item_of(file) for file in files)
+    items = _items_of(files)
     known = files[0].metadata.get("model_name")
     notes = ["Speakers and labels are not kept with features; name the recordings or their list to have them."]
     if model and known and model != known:
@@ -167,11 +174,15 @@ def read_features(folder: Path, num_files: int | None, model: str) -> FeatureRun
     return FeatureRun(None, items, files, notes=tuple(notes), called=str(known or model or "unknown model"))
 
 
-def _item_of(file: FeatureFile) -> CorpusItem:
-    """The recording that features were computed from, as far as they say."""
-    channel = file.metadata.get("channel")
-    source = Path(str(file.metadata.get("audio_path", file.path)))
-    return CorpusItem(source, file.name, channel=channel if isinstance(channel, int) else None)
+def _items_of(files: Sequence[FeatureFile]) -> tuple[CorpusItem, ...]:
+    """The recordings that features were computed from, as far as they say."""
+    sources = [Path(str(file.metadata.get("audio_path") or file.path)).absolute() for file in files]
+    top = Path(os.path.commonpath([source.parent for source in sources]))
+    folders = [source.parent.relative_to(top).as_posix() for source in sources]
+    return tuple(
+        CorpusItem(source, file.name, "" if folder == "." else folder, file.channel)
+        for source, file, folder in zip(sources, files, folders, strict=True)
+    )
 
 
 def _keyed(recording: Hashed, settings: EmbedSettings, model_hash: str) -> CorpusItem:
@@ -190,4 +201,4 @@ def _is_there(item: CorpusItem, output: OutputSettings) -> bool:
     """Whether the features are complete: the ``.json`` is written last."""
     if item.error is not None or read_json(output_path(output, item.base, "json")) is None:
         return False
-    return is_readable(output_path(output, item.base, "npz"))
+    return is_readable_features(output_path(output, item.base, "npz"))

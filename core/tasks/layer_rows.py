@@ -15,7 +15,7 @@ from core.embed.pipeline import resolve_layers
 from core.errors import DataError, InputError
 from core.findings import SIMILARITIES, SPANS, LayersSettings
 from core.tasks.encoders import Source
-from core.tasks.features import FeatureRun, compute_features, hash_items, read_features, recording_name
+from core.tasks.features import FeatureRun, compute_features, hash_items, read_features, spoken_names
 
 FEWEST_ROWS = 10
 """Rows that anything can be said of."""
@@ -78,7 +78,7 @@ def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[Featur
         return [read_features(request.features_dir, request.settings.num_files, request.embed.model)]
     items = list_inputs(list(request.inputs))[: request.settings.num_files]
     sources = _sources(request)
-    _alignments([recording_name(item) for item in items], request.settings)  # before a model runs for an hour
+    _alignments(items, request.settings)  # before a model runs for an hour
     recordings, notes = hash_items(items)
     runs = []
     for source in sources:
@@ -141,7 +141,9 @@ def _only(run: FeatureRun, kept: set[CorpusItem]) -> FeatureRun:
 
 def choose_rows(run: FeatureRun, settings: LayersSettings) -> FrameRows | SpanRows:
     """Open the rows that the settings ask for: frames, phones or words, of the layers wanted."""
-    alignments = _alignments([file.name for file in run.files], settings)
+    found = _alignments(run.items, settings)
+    names = zip(spoken_names(run.items), run.files, strict=True)
+    alignments = {file.name: found[name] for name, file in names if name in found}
     marks = {kind: _marks(run, kind) for kind in ("speaker", "label")}
     layers = _layer_numbers(settings.layers)
     if settings.span == "frame":
@@ -149,15 +151,15 @@ def choose_rows(run: FeatureRun, settings: LayersSettings) -> FrameRows | SpanRo
     return SpanRows(run.files, alignments, settings.span, marks=marks, layers=layers)
 
 
-def _alignments(names: Sequence[str], settings: LayersSettings) -> dict[str, Alignment]:
-    """Alignments by the name of the recording; those without one are missing, which a span then refuses.
+def _alignments(items: Sequence[CorpusItem], settings: LayersSettings) -> dict[str, Alignment]:
+    """Alignments by the recordings' spoken names; those without one are missing, which a span then refuses.
 
     Raises:
         StrataError: a file that cannot be read, that could be of several recordings, or without the span's segments.
     """
     if settings.alignments is None:
         return {}
-    found = read_alignments(settings.alignments, names)
+    found = read_alignments(settings.alignments, spoken_names(items))
     for alignment in found.values():
         if settings.span != "frame" and settings.span not in alignment.tiers:
             held = ", ".join(alignment.tiers) or "nothing"

@@ -103,7 +103,7 @@ def analyse_layers(request: LayersRequest, on_progress: OnProgress = ignore_prog
         settings=request.settings,
         recordings=tuple(_recordings(runs[0])),
         failures=runs[0].failures,
-        warnings=tuple(_warnings(runs)),
+        warnings=(*_warnings(runs), *_span_notes(rows[0])),
         versions=package_versions(),
         seconds=watch.seconds,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -276,3 +276,19 @@ def _warnings(runs: Sequence[FeatureRun]) -> Iterator[str]:
             yield from (f"{file.name}: {warning}" for warning in file.metadata.get("warnings", ()))
     if len(runs[0].files) < 2:
         yield "There is one recording: no interval can be drawn over recordings."
+
+
+def _span_notes(rows: FrameRows | SpanRows) -> Iterator[str]:
+    """What the reader should know of phones and words that are shorter than frames."""
+    if not isinstance(rows, SpanRows):
+        return
+    if rows.n_nearest:
+        where = "middle third" if rows.span == "phone" else "span"
+        yield (
+            f"{rows.n_nearest} of {rows.n_rows} {rows.span}s are too short to hold a frame's centre in their {where}; "
+            "each is the frame nearest to its middle."
+        )
+    if rows.n_repeated:
+        yield f"{rows.n_repeated} {rows.span}s have the very same frames as one before."
+    if rows.n_empty:
+        yield f"{rows.n_empty} {rows.span}s end where they begin and were left out."

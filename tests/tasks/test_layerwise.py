@@ -351,3 +351,46 @@ def test_everything_is_written_and_nothing_overwritten(models, recordings, tmp_p
     tasks.write_layers(quick, tmp_path / "out", force=True)
     left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert "notes.csv" in left and not any(name.startswith(("tsne_", "curves")) for name in left)
+
+
+# -------------------------------------------------------------------------------------------------------------- spans
+
+
+@pytest.fixture
+def spoken(recordings, tmp_path):
+    """Two recordings of one name in two folders, each with its own alignment, as an aligner leaves them."""
+    for index, folder in enumerate(("s1", "s2")):
+        for kind in ("in", "al"):
+            (tmp_path / kind / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / "u.wav").write_bytes((recordings / f"r{index}.wav").read_bytes())
+        rows = "".join(f"{0.2 * n:.1f},{0.2 * n + 0.2:.1f},{folder}_{n % 3}\n" for n in range(9))
+        (tmp_path / "al" / folder / "u.csv").write_text("start,stop,phone\n" + rows)
+    return tmp_path
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_each_recording_has_its_own_alignment(models, spoken, again):
+    settings = replace(QUICK, span="phone", alignments=spoken / "al", max_points=20)
+    analysis = tasks.analyse_layers(request(models, spoken / "in", spoken, settings))
+    if again:  # from the features alone
+        analysis = tasks.analyse_layers(request(models, spoken / "in", spoken, settings, inputs=()))
+    table = analysis.findings.models[0].table
+    assert len(table) == 18
+    assert all(
+        name.startswith(f"s{number + 1}_") for number, name in zip(table.recording, table.labels["phone"], strict=True)
+    )
+
+
+def test_short_phones_are_counted(models, spoken):
+    (spoken / "al" / "s1" / "u.csv").write_text("start,stop,phone\n0.1,0.105,a\n0.5,0.7,b\n0.8,0.8,c\n0.9,1.2,d\n")
+    settings = replace(QUICK, span="phone", alignments=spoken / "al", max_points=20)
+    warnings = tasks.analyse_layers(request(models, spoken / "in", spoken, settings)).findings.warnings
+    assert any(warning.startswith("1 of 12 phones") for warning in warnings), warnings
+    assert any("1 phones end where they begin" in warning for warning in warnings), warnings
+
+
+def test_alignments_without_the_span_are_refused_before_a_model_runs(models, spoken):
+    settings = replace(QUICK, span="word", alignments=spoken / "al")
+    with pytest.raises(DataError, match=r"u\.csv holds phone"):
+        tasks.analyse_layers(request(models, spoken / "in", spoken, settings))
+    assert not (spoken / "features").exists()
