@@ -13,6 +13,15 @@ LEAST_STEP = 0.01
 """Differences of similarity below this make no cluster, however regular they are."""
 
 
+ALL_ALIKE = 0.95
+"""Similarity of the least similar layers from which layers are called all alike; random weights mostly reach .99."""
+
+
+def all_alike(matrix: np.ndarray) -> bool:
+    """Say whether all layers are alike, so that there is nothing to divide; no value that is none is alike."""
+    return bool((matrix >= ALL_ALIKE).all())
+
+
 def layer_clusters(matrix: np.ndarray, layers: Sequence[int] | None = None) -> tuple[tuple[int, ...], ...]:
     """Divide the layers into groups of neighbours that are more alike than their distance explains.
 

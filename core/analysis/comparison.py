@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from core.analysis.clusters import all_alike
 from core.findings import Curve, LayersFindings, ModelFindings, Similarity
 
 LIKE_N = 1.1
@@ -50,10 +51,22 @@ TREND = 1.2
 ANISOTROPY_DIFFERS = 0.1
 """Difference of mean cosines that is named; they are exact for these rows, but have no interval for others."""
 
+FEWEST_RECORDINGS = 3
+"""Recordings from which groups of layers and the least similar layers are claimed: two say nothing of a third."""
+
+WIDEST = 1.0
+"""Width of an interval, on a scale from -1 to 1, from which the same is not claimed either."""
+
+MOST_NAMED = 6
+"""Layers or pairs that are named where they are not told apart; the rest is counted."""
+
 OVERLAP = "No difference beyond the interval."
 NO_INTERVAL = "Not told apart: an interval is missing."
 NOT_COMPUTED = "not computed"
 NOT_COMPARED = "Not compared: "
+
+STEP = "step much below the others"
+STEPS = "steps much below the others"
 
 _KINDS = {"cka": "CKA", "cosine": "cosine", "pwcca": "PWCCA"}
 
@@ -84,7 +97,7 @@ class _Value:
     high: float | None = None
 
     def __str__(self) -> str:
-        interval = f" ({self.low:.2f} to {self.high:.2f})" if self.has_interval else ""
+        interval = f" [{self.low:.2f}, {self.high:.2f}]" if self.has_interval else ""
         return f"{self.value:.2f}{interval}" if np.isfinite(self.value) else NOT_COMPUTED
 
     @property
@@ -181,6 +194,31 @@ def _span(layers: Sequence[int]) -> str:
     return f"{layers[0]}" if len(layers) == 1 else f"{layers[0]}–{layers[-1]}"
 
 
+def _and(names: Sequence[str]) -> str:
+    """Join names as people do, and count those beyond :data:`MOST_NAMED`.
+
+    >>> _and(["4", "6"]), _and([str(layer) for layer in range(9)])
+    ('4 and 6', '0, 1, 2, 3, 4, 5 and 3 more')
+    """
+    named = [*names[:MOST_NAMED], *([f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else [])]
+    return " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
+
+
+def _tied(others: Sequence[str], n_others: int, word: str) -> str:
+    """Say which others are not told apart from the one that was named; ``word`` is what they are, in the singular."""
+    if not others:
+        return f"apart from all other {word}s"
+    if len(others) == n_others > 1:
+        return f"not told apart from any other {word}"
+    return f"not told apart from {word}{'s' * (len(others) > 1)} {_and(others)}"
+
+
+def _largest(values: Sequence[tuple[float, int]], form: Callable[[float], str]) -> str:
+    """Name the largest value of a layer beside the next: there is no interval that would tell them apart."""
+    ordered = sorted(values, key=lambda value: value[0], reverse=True)[:2]
+    return "largest " + ", ".join(f"{form(value)} at layer {layer}" for value, layer in ordered)
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -211,10 +249,20 @@ def _judged(first: _Value, second: _Value, names: tuple[str, str], what: str) ->
 # Training state and rows
 
 
+def training_mark(model: ModelFindings) -> str:
+    """Say how labels took part in training, empty where they did not: Whisper was never anything but trained on them.
+
+    Returns:
+        ``fine-tuned``, ``trained on labels`` or an empty string.
+    """
+    if not model.fine_tuned:
+        return ""
+    kinds = f"{model.facts.get('architecture', '')} {model.facts.get('model_type', '')}".lower()
+    return "trained on labels" if "whisper" in kinds else "fine-tuned"
+
+
 def _training(model: ModelFindings) -> str:
-    if model.control:
-        return "random weights"
-    return "fine-tuned" if model.fine_tuned else "not marked as fine-tuned"
+    return "random weights" if model.control else training_mark(model) or "not marked as fine-tuned"
 
 
 def _judge_training(first: ModelFindings, second: ModelFindings) -> str:
@@ -242,18 +290,49 @@ def _judge_rows(first: ModelFindings, second: ModelFindings) -> str:
 
 
 def _stages(model: ModelFindings) -> str:
-    clusters = model.similarity.clusters
-    if len(clusters) < 2:
-        return "no groups of layers"
-    return f"{len(clusters)} groups of layers: {', '.join(_span(cluster) for cluster in clusters)}"
+    similarity, clusters = model.similarity, model.similarity.clusters
+    doubt = _doubt(model)
+    if len(model.layers) < 2:
+        return "only one layer"
+    if np.isnan(similarity.matrix).all():
+        return NOT_COMPUTED
+    if len(clusters) > 1:
+        groups = ", ".join(_span(cluster) for cluster in clusters)
+        return f"{len(clusters)} groups of layers: {groups}; {doubt or 'groups have no interval'}"
+    # Rounded down, so that it holds for all layers.
+    least = f"{np.floor(100 * np.nanmin(similarity.matrix)) / 100:.2f}"
+    kind = _KINDS[similarity.kind]
+    alike = all_alike(similarity.matrix)
+    told = (
+        f"all layers alike ({kind} at least {least})" if alike else f"no groups: {kind} falls without steps, to {least}"
+    )
+    return f"{told}; {doubt}" if doubt else told
+
+
+def _doubt(model: ModelFindings) -> str:
+    """Say why groups and the least similar layers are not claimed; empty where nothing speaks against it."""
+    similarity, n = model.similarity, len(model.table.recordings)
+    if n < FEWEST_RECORDINGS:
+        return f"not claimed, from {n} recording{'s' * (n != 1)} only"
+    if similarity.low is None or similarity.high is None or np.isnan(similarity.high - similarity.low).all():
+        return ""
+    widest = float(np.nanmax(similarity.high - similarity.low))
+    return f"not claimed, intervals are up to {widest:.1f} wide" if widest >= WIDEST else ""
 
 
 def _judge_stages(first: ModelFindings, second: ModelFindings) -> str:
-    ours, theirs = (max(1, len(model.similarity.clusters)) for model in (first, second))
+    doubts = [model.model for model in (first, second) if _doubt(model)]
+    if doubts:
+        return f"Not told apart: groups are not claimed for {_list(doubts)}."
+    ours, theirs = (len(model.similarity.clusters) for model in (first, second))
+    if max(ours, theirs) < 2:
+        alike = [model.model for model in (first, second) if all_alike(model.similarity.matrix)]
+        return "No groups in either" + (f"; layers are all alike in {alike[0]} only." if len(alike) == 1 else ".")
     if first.similarity.clusters == second.similarity.clusters:
         return "Same groups."
     if ours != theirs:
-        return f"{ours} against {theirs} groups; groups have no interval."
+        told = " against ".join(f"{n} groups" if n > 1 else "no groups" for n in (ours, theirs))
+        return f"{told[:1].upper()}{told[1:]}; groups have no interval."
     return "As many groups, with other borders; borders have no interval."
 
 
@@ -285,13 +364,24 @@ def _neighbours(model: ModelFindings) -> str:
     steps = np.diagonal(similarity.matrix, 1)
     if len(steps) < 3 or np.isnan(steps).all():
         return "too few layers"
-    least = int(np.nanargmin(steps))
+    values = {pair: _at(similarity, place, place + 1) for place, pair in enumerate(pairwise(similarity.rows))}
     pairs = sharp_boundaries(similarity)
-    pattern = f"sharp boundaries at {_pairs(pairs)}" if pairs else "no sharp boundary"
-    caveat = "" if similarity.low is not None else " (no interval)"
-    where = f"{similarity.rows[least]}–{similarity.rows[least + 1]}"
-    kind, value = _KINDS[similarity.kind], _at(similarity, least, least + 1)
-    return f"{pattern}{caveat}; {kind} {np.nanmedian(steps):.2f} (median), least {value} at {where}"
+    pattern = f"{STEPS} at {_pairs(pairs)}" if pairs else f"no {STEP}"
+    kind = _KINDS[similarity.kind]
+    least = _least({f"{a}–{b}": value for (a, b), value in values.items()}, "pair")
+    return f"{pattern}; {kind} {np.nanmedian(steps):.2f} (median), {least}"
+
+
+def _least(values: Mapping[str, _Value], word: str) -> str:
+    """Name the least value and what is not told apart from it; without intervals, the next one beside it."""
+    known = {name: value for name, value in values.items() if np.isfinite(value.value)}
+    ordered = sorted(known, key=lambda name: known[name].value)
+    least = known[ordered[0]]
+    where = f"least {least} at {word} {ordered[0]}"
+    if not least.has_interval:
+        return f"{where}, " + "".join(f"{known[name]} at {name}, " for name in ordered[1:2]) + "no interval"
+    ties = [name for name in known if name != ordered[0] and _apart(known[name], least) != "first"]
+    return f"{where}, {_tied(ties, len(known) - 1, word)}"
 
 
 def _pairs(pairs: Sequence[tuple[int, int]]) -> str:
@@ -303,12 +393,12 @@ def _judge_neighbours(first: ModelFindings, second: ModelFindings) -> str:
         return NO_INTERVAL
     ours, theirs = sharp_boundaries(first.similarity), sharp_boundaries(second.similarity)
     if ours == theirs:
-        return "Sharp boundaries in the same places." if ours else "No sharp boundary in either."
+        return f"{STEPS[:1].upper()}{STEPS[1:]} in the same places." if ours else f"No {STEP} in either."
     alone = [pair for pair in set(ours) ^ set(theirs) if _steps_differ(pair, first.similarity, second.similarity)]
     if not alone:
         return OVERLAP
     sides = (_pairs([pair for pair in pairs if pair in alone]) for pairs in (ours, theirs))
-    return f"Sharp boundaries of one model only: {' against '.join(sides)}."
+    return f"{STEPS[:1].upper()}{STEPS[1:]} in one model only: {' against '.join(sides)}."
 
 
 def _steps_differ(pair: tuple[int, int], first: Similarity, second: Similarity) -> bool:
@@ -336,14 +426,15 @@ def _least_like_first(similarity: Similarity) -> int | None:
 
 def _first_last(model: ModelFindings) -> str:
     similarity = model.similarity
-    least = _least_like_first(similarity)
-    if least is None:
+    if _least_like_first(similarity) is None or np.isnan(similarity.matrix[0, 1:]).all():
         return "too few layers"
     ends = _at(similarity, 0, len(similarity.rows) - 1)
     floor = f", not above the noise floor of {similarity.noise_floor:.2f}" if _is_noise(ends, similarity) else ""
     rise = "rises again at the top" if rises_at_top(similarity) else "does not rise at the top"
-    lowest = f"lowest at layer {similarity.rows[least]} ({similarity.matrix[0, least]:.2f})"
-    return f"{ends} from layer {similarity.rows[0]} to {similarity.rows[-1]}{floor}; {lowest}, {rise}"
+    to_first = {str(layer): _at(similarity, 0, place) for place, layer in enumerate(similarity.rows) if place}
+    doubt = _doubt(model)
+    told = f"{_least(to_first, 'layer')}; {doubt or rise}"
+    return f"{ends} from layer {similarity.rows[0]} to {similarity.rows[-1]}{floor}; {told}"
 
 
 def _is_noise(value: _Value, similarity: Similarity) -> bool:
@@ -356,7 +447,7 @@ def _judge_first_last(first: ModelFindings, second: ModelFindings) -> str:
         return "Both within the noise floor."
     verdict = _judged(ours, theirs, _named(first, second), "the similarity of first and last layer")
     rises = [model.model for model in (first, second) if rises_at_top(model.similarity)]
-    if verdict == NO_INTERVAL or len(rises) != 1:
+    if verdict == NO_INTERVAL or len(rises) != 1 or _doubt(first) or _doubt(second):
         return verdict
     return f"{verdict} Only in {rises[0]} is a rise at the top beyond the interval."
 
@@ -424,10 +515,10 @@ def _ratio(quantiles: Mapping[str, float]) -> float:
 
 
 def _variance_range(model: ModelFindings) -> str:
-    spread, layer = _spread(model)
-    widest = max(model.statistics, key=lambda statistics: statistics.variance_quantiles["1"])
-    top = f"up to {widest.variance_quantiles['1']:.3g} at layer {widest.index}"
-    return f"variances of dims {top}; widest 5 to 95 % range at layer {layer}, a factor of {spread:.3g}"
+    tops = [(layer.variance_quantiles["1"], layer.index) for layer in model.statistics]
+    factors = [(_ratio(layer.variance_quantiles), layer.index) for layer in model.statistics]
+    largest = [_largest(values, lambda value: f"{value:.3g}") for values in (tops, factors)]
+    return f"variance of a dim: {largest[0]}; factor of the 95 % quantile over the 5 % one: {largest[1]}"
 
 
 def _judge_range(first: ModelFindings, second: ModelFindings) -> str:
@@ -453,9 +544,10 @@ def _excess(model: ModelFindings) -> list[tuple[float, float, int]]:
 
 def _explained(model: ModelFindings) -> str:
     shares = _excess(model)
-    first, last, top = shares[0], shares[-1], max(shares, key=lambda share: share[0] - share[1])
-    texts = [f"{_percent(share)} at layer {layer} (noise {_percent(floor)})" for share, floor, layer in (first, last)]
-    return f"{' to '.join(texts)}; most over noise at layer {top[2]}"
+    ends = shares[:1] if len(shares) < 2 else [shares[0], shares[-1]]
+    texts = [f"{_percent(share)} at layer {layer} (noise {_percent(floor)})" for share, floor, layer in ends]
+    over = _largest([(share - floor, layer) for share, floor, layer in shares], _percent)
+    return f"{' to '.join(texts)}; over noise {over}"
 
 
 def _judge_explained(first: ModelFindings, second: ModelFindings) -> str:
@@ -475,19 +567,29 @@ def rank_trend(model: ModelFindings) -> str:
     return "falls" if first > TREND * last else "level"
 
 
+def _ranks(model: ModelFindings) -> list[tuple[float, int]]:
+    return [(layer.effective_rank, layer.index) for layer in model.statistics]
+
+
 def _rank(model: ModelFindings) -> str:
-    ranks = [layer.effective_rank for layer in model.statistics]
-    top = model.statistics[int(np.argmax(ranks))].index
+    ranks = _ranks(model)
     if len(ranks) < 2:
-        return f"{ranks[0]:.1f} of {model.dim}, only one layer"
-    return f"{rank_trend(model)}: {ranks[0]:.1f} to {ranks[-1]:.1f} of {model.dim}, highest at layer {top}"
+        return f"{ranks[0][0]:.1f} of {model.dim} dims, only one layer"
+    first, last = (f"{value:.1f} at layer {layer}" for value, layer in (ranks[0], ranks[-1]))
+    largest = _largest(ranks, lambda value: f"{value:.1f}")
+    return f"{rank_trend(model)} from {first} to {last}, of {model.dim} dims; {largest}; no interval"
 
 
 def _judge_rank(first: ModelFindings, second: ModelFindings) -> str:
     ours, theirs = rank_trend(first), rank_trend(second)
+    tops = [f"{value:.1f} at layer {layer}" for value, layer in (max(_ranks(model)) for model in (first, second))]
+    largest = f"largest {' against '.join(dict.fromkeys(tops))}; ranks have no interval."
     if ours == theirs:
-        return f"Same direction ({ours}); ranks have no interval."
-    return f"{ours[:1].upper()}{ours[1:]} against {theirs} from first to last layer; ranks have no interval."
+        return f"Both {_BOTH[ours]} from first to last layer; {largest}"
+    return f"{ours[:1].upper()}{ours[1:]} against {theirs} from first to last layer; {largest}"
+
+
+_BOTH = {"rises": "rise", "falls": "fall", "level": "are level"}
 
 
 def _most_anisotropic(model: ModelFindings) -> tuple[float, int]:
@@ -495,17 +597,17 @@ def _most_anisotropic(model: ModelFindings) -> tuple[float, int]:
 
 
 def _anisotropy(model: ModelFindings) -> str:
-    value, layer = _most_anisotropic(model)
-    least = min(statistics.anisotropy for statistics in model.statistics)
-    return f"mean cosine {least:.2f} to {value:.2f}, highest at layer {layer}"
+    cosines = [(layer.anisotropy, layer.index) for layer in model.statistics]
+    between = f"between {min(cosines)[0]:.2f} and {max(cosines)[0]:.2f}, " if len(cosines) > 1 else ""
+    return f"mean cosine {between}{_largest(cosines, lambda value: f'{value:.2f}')}; no interval"
 
 
 def _judge_anisotropy(first: ModelFindings, second: ModelFindings) -> str:
     ours, theirs = _most_anisotropic(first)[0], _most_anisotropic(second)[0]
     if not abs(ours - theirs) >= ANISOTROPY_DIFFERS:
-        return f"Highest values differ by less than {ANISOTROPY_DIFFERS}."
+        return f"Largest values differ by less than {ANISOTROPY_DIFFERS}."
     higher = _named(first, second)[int(theirs > ours)]
-    return f"Highest value larger in {higher}, by {abs(ours - theirs):.2f}; no interval."
+    return f"Largest value larger in {higher}, by {abs(ours - theirs):.2f}; no interval."
 
 
 # Properties
@@ -563,7 +665,7 @@ def _best(curve: Curve, control: Curve | None) -> str:
     best, place = _peak_of(curve)
     if not np.isfinite(best.value):
         return NOT_COMPUTED
-    parts = [f"best at layer {curve.layers[place]}: {best}", _ties(curve, place)]
+    parts = [_top(curve, best, place), _ties(curve, place)]
     if curve.shuffled is not None and np.isfinite(curve.shuffled[place]):
         parts.append(f"shuffled labels {curve.shuffled[place]:.2f}")
     if curve.chance is not None:
@@ -573,15 +675,21 @@ def _best(curve: Curve, control: Curve | None) -> str:
     return "; ".join(part for part in parts if part)
 
 
+def _top(curve: Curve, best: _Value, place: int) -> str:
+    if best.has_interval:
+        return f"best at layer {curve.layers[place]}: {best}"
+    known = [(value, layer) for value, layer in zip(curve.values, curve.layers, strict=True) if np.isfinite(value)]
+    return _largest(known, lambda value: f"{value:.2f}")
+
+
 def _ties(curve: Curve, place: int) -> str:
     """Name the layers whose intervals overlap the best one's."""
     if curve.low is None or curve.high is None or not np.isfinite(curve.low[place]):
         return "no interval"
-    ties = [layer for layer, high in zip(curve.layers, curve.high, strict=True) if high >= curve.low[place]]
-    others = [str(layer) for layer in ties if layer != curve.layers[place]]
     if len(curve.layers) < 2:
         return "the only layer"
-    return f"not told apart from layers {_list(others)}" if others else "apart from all other layers"
+    ties = [layer for layer, high in zip(curve.layers, curve.high, strict=True) if high >= curve.low[place]]
+    return _tied([str(layer) for layer in ties if layer != curve.layers[place]], len(curve.layers) - 1, "layer")
 
 
 def _against_control(best: _Value, control: _Value) -> str:
@@ -607,8 +715,19 @@ def _cross_row(cross: Similarity) -> ComparisonRow:
         "Most similar layers",
         f"layer {cross.rows[row]}",
         f"layer {cross.columns[column]}",
-        f"{_KINDS[cross.kind]} {value}; {noise}{floor}{same}.",
+        f"{_KINDS[cross.kind]} {value}; {_rivals(cross, int(row), int(column))}; {noise}{floor}{same}.",
     )
+
+
+def _rivals(cross: Similarity, row: int, column: int) -> str:
+    """Name the pairs that are not told apart from the most similar one, most similar first."""
+    best = _at(cross, row, column)
+    if not best.has_interval:
+        return "no interval that tells it from others"
+    places = [(int(a), int(b)) for a, b in np.argwhere(np.isfinite(cross.matrix)) if (a, b) != (row, column)]
+    ties = [place for place in places if _apart(best, _at(cross, *place)) != "first"]
+    ties.sort(key=lambda place: -cross.matrix[place])
+    return _tied([f"{cross.rows[a]} / {cross.columns[b]}" for a, b in ties], len(places), "pair")
 
 
 def _same_depth(cross: Similarity) -> str:
@@ -616,7 +735,7 @@ def _same_depth(cross: Similarity) -> str:
     if cross.rows != cross.columns or np.isnan(cross.matrix).any():
         return ""
     same = int((cross.matrix.argmax(axis=1) == np.arange(len(cross.rows))).sum())
-    return f"; {same} of {len(cross.rows)} layers are most like the layer of the same number"
+    return f"; by value alone, {same} of {len(cross.rows)} layers are most like the layer of the same number"
 
 
 def _similarity_n(model: ModelFindings) -> int:

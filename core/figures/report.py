@@ -10,6 +10,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.analysis.comparison import training_mark
 from core.figures.layers.curves import (
     STATISTICS,
     explained_caption,
@@ -176,11 +177,17 @@ def _duration(seconds: float) -> str:
 
 
 def _alerts(findings: LayersFindings) -> list[str]:
-    tuned = [model.model for model in findings.models if model.fine_tuned]
-    marks = [f"{name} was fine-tuned for a task: its upper layers serve that task." for name in tuned]
+    marks = [
+        f"{name} was trained on labels{' (marked fine-tuned)' * (mark == 'fine-tuned')}: compare with that in mind."
+        for name, mark in _marks(findings).items()
+    ]
     told = [counted(len(findings.warnings), "warning")] if findings.warnings else []
     told += [f"{counted(len(findings.failures), 'recording')} could not be used"] if findings.failures else []
     return [*marks, *([f"{'; '.join(told)}: see “How far to believe it”."] if told else [])]
+
+
+def _marks(findings: LayersFindings) -> dict[str, str]:
+    return {model.model: training_mark(model) for model in findings.models if training_mark(model)}
 
 
 def _sections(
@@ -219,7 +226,11 @@ def _comparison(findings: LayersFindings, rows: Sequence[Compared]) -> Section:
         cells: tuple[tuple[Any, ...], ...] = tuple((row.aspect, row.first, row.second, row.verdict) for row in rows)
     else:
         columns, cells = ("aspect", marked(findings.models[0])), tuple((row.aspect, row.first) for row in rows)
-    note = "Written from the measurements; where intervals overlap, or there are none, no difference is claimed."
+    note = (
+        "Written from the measurements. In brackets: 95 % intervals; where they overlap, no difference is claimed. "
+        "Where there is no interval, only differences over a stated size are named. “From … to” means from the first "
+        "layer to the last."
+    )
     return Section("comparison", "In words", tables=(Table("", columns, cells, note),))
 
 
@@ -239,8 +250,7 @@ def _similarities(findings: LayersFindings) -> Section:
 
 
 def _matrix(findings: LayersFindings, place: int, similarity: Similarity) -> Drawing:
-    tuned = [model.model for model in findings.models if model.fine_tuned]
-    figure = similarity_figure(similarity, findings.span, tuned)
+    figure = similarity_figure(similarity, findings.span, _marks(findings))
     return _drawing(f"figure-similarity-{place}", figure, similarity_counts(similarity, findings.span), "square")
 
 

@@ -14,6 +14,7 @@ from core.analysis.comparison import (
     rank_trend,
     rises_at_top,
     sharp_boundaries,
+    training_mark,
     variance_peak,
 )
 from core.analysis.statistics import effective_rank
@@ -86,8 +87,8 @@ def test_training_states():
 def test_stages():
     assert row(two(), "Processing stages").verdict == "Same groups."
     fewer = row(two(second=similarity(clusters=((0, 1, 2), (3, 4, 5, 6)))), "Processing stages")
-    assert fewer.second == "2 groups of layers: 0–2, 3–6"
-    assert fewer.verdict.startswith("3 against 2 groups")
+    assert fewer.second == "2 groups of layers: 0–2, 3–6; groups have no interval"
+    assert fewer.verdict.startswith("3 groups against 2 groups")
     moved = row(two(second=similarity(clusters=((0,), (1, 2, 3), (4, 5, 6)))), "Processing stages")
     assert moved.verdict.startswith("As many groups, with other borders")
 
@@ -138,12 +139,12 @@ def test_sharp_boundaries(drop, width, sharp):
 def test_boundaries_of_one_model_only_are_named_where_intervals_are_apart():
     smooth, sharp = stepped([0.9] * 6), stepped([0.9, 0.9, 0.6, 0.9, 0.9, 0.9])
     line = row(two(similarity(**smooth), similarity(**sharp)), "Similarity of neighbouring layers")
-    assert line.verdict == "Sharp boundaries of one model only: none against 2–3."
-    assert line.second.startswith("sharp boundaries at 2–3")
+    assert line.verdict == "Steps much below the others in one model only: none against 2–3."
+    assert line.second.startswith("steps much below the others at 2–3")
     # 0.81 is just no sharp boundary and 0.79 just one: the two are not told apart.
     near, just = stepped([0.9, 0.9, 0.805, 0.9, 0.9, 0.9]), stepped([0.9, 0.9, 0.79, 0.9, 0.9, 0.9])
     assert row(two(similarity(**near), similarity(**just)), line.aspect).verdict == OVERLAP
-    assert row(two(similarity(**smooth), similarity(**smooth)), line.aspect).verdict.startswith("No sharp boundary")
+    assert row(two(similarity(**smooth), similarity(**smooth)), line.aspect).verdict.startswith("No step much below")
 
 
 @pytest.mark.parametrize("top, width, rises", [(0.36, 0.01, True), (0.34, 0.01, False), (0.36, 0.04, False)])
@@ -195,13 +196,13 @@ def test_the_trend_of_the_rank(last, trend):
 def test_opposite_trends_are_named():
     up, down = statistics(effective_rank=[1, 2, 3, 4, 5, 6, 7]), statistics(effective_rank=[7, 6, 5, 4, 3, 2, 1])
     assert row(two(up, down), "Effective rank").verdict.startswith("Rises against falls")
-    assert row(two(up, up), "Effective rank").verdict.startswith("Same direction (rises)")
+    assert row(two(up, up), "Effective rank").verdict.startswith("Both rise from first to last layer; largest 7.0")
 
 
 @pytest.mark.parametrize("other, differs", [(0.41, True), (0.39, False)])
 def test_anisotropy(other, differs):
     line = row(two(statistics(anisotropy=0.3), statistics(anisotropy=other)), "Anisotropy")
-    assert line.verdict.startswith("Highest value larger in B" if differs else "Highest values differ by less")
+    assert line.verdict.startswith("Largest value larger in B" if differs else "Largest values differ by less")
 
 
 def planted_curve(top, width=0.05, **more):
@@ -221,7 +222,7 @@ def planted_curve(top, width=0.05, **more):
 )
 def test_properties_are_compared_by_their_intervals(other, verdict):
     line = row(two(planted_curve(0.7), planted_curve(other)), "Phone probe")
-    assert line.first.startswith("best at layer 4: 0.70 (0.65 to 0.75); apart from all other layers; shuffled labels")
+    assert line.first.startswith("best at layer 4: 0.70 [0.65, 0.75]; apart from all other layers; shuffled labels")
     assert "chance 0.20" in line.first
     assert line.verdict == verdict
 
@@ -229,7 +230,7 @@ def test_properties_are_compared_by_their_intervals(other, verdict):
 def test_layers_with_overlapping_intervals_are_named():
     values = np.array([0.3, 0.3, 0.3, 0.68, 0.7, 0.3, 0.3])
     planted = curve("phone_accuracy", values=values, low=values - 0.05, high=values + 0.05)
-    assert "not told apart from layers 3;" in row(two(planted), "Phone probe").first
+    assert "not told apart from layer 3;" in row(two(planted), "Phone probe").first
 
 
 @pytest.mark.parametrize("control, word", [(0.5, "above random weights"), (0.65, "not told apart from random weights")])
@@ -240,7 +241,7 @@ def test_a_property_stands_beside_its_control(control, word):
     line = row(findings, "Phone probe")
     assert word in line.first
     if word.startswith("above"):
-        assert "0.50 (0.45 to 0.55), by 0.20" in line.first
+        assert "0.50 [0.45, 0.55], by 0.20" in line.first
     assert compared(findings)[1].control
 
 
@@ -373,7 +374,7 @@ def test_an_interval_that_is_not_a_number_is_none():
     values = np.full(7, 0.3)
     for ends in (None, np.full(7, np.nan)):
         line = row(two(curve("phone_accuracy", values=values, low=ends, high=ends, shuffled=ends)), "Phone probe")
-        assert line.first.startswith("best at layer 0: 0.30; no interval; chance")
+        assert line.first.startswith("largest 0.30 at layer 0, 0.30 at layer 1; no interval; chance")
         assert "nan" not in line.first and line.verdict == NO_INTERVAL
     assert "two" not in NO_INTERVAL
 
@@ -404,7 +405,7 @@ def test_two_models_are_told_their_most_similar_layers():
     parts = {"matrix": matrix, "low": matrix - 0.02, "high": matrix + 0.02, "noise_floor": 0.1}
     line = row(replace(findings, cross=replace(findings.cross, **parts)), "Most similar layers")
     assert (line.first, line.second) == ("layer 2", "layer 5")
-    assert line.verdict.startswith("CKA 0.90 (0.88 to 0.92); noise floor 0.10 at 60 rows")
+    assert line.verdict.startswith("CKA 0.90 [0.88, 0.92]; apart from all other pairs; noise floor 0.10 at 60 rows")
     noise = replace(findings, cross=replace(findings.cross, **{**parts, "noise_floor": 0.95}))
     assert "not above the noise floor" in row(noise, "Most similar layers").verdict
 
@@ -432,3 +433,75 @@ def test_no_line_names_causes_or_meanings():
     for line in compare_models(make_findings(n_models=2, control=True, n=60)):
         text = f"{line.first} {line.second} {line.verdict}".lower()
         assert not [word for word in words if word in text]
+
+
+# What is not told apart is named
+
+
+def test_pairs_that_are_not_told_apart_from_the_most_similar_one_are_named():
+    matrix = np.full((7, 7), 0.2)
+    matrix[5, 3], matrix[4, 3], matrix[6, 3] = 0.798, 0.790, 0.780
+    findings = two()
+    cross = replace(findings.cross, matrix=matrix, low=matrix - 0.03, high=matrix + 0.03, noise_floor=0.1)
+    assert "; not told apart from pairs 4 / 3 and 6 / 3;" in row(replace(findings, cross=cross), MOST_SIMILAR).verdict
+    alone = replace(cross, low=None, high=None)
+    assert "no interval that tells it from others" in row(replace(findings, cross=alone), MOST_SIMILAR).verdict
+
+
+MOST_SIMILAR = "Most similar layers"
+
+
+def one_group(matrix, **more):
+    ends = {"low": matrix - 0.01, "high": matrix + 0.01} | more
+    return similarity(matrix=matrix, clusters=(tuple(range(7)),), **ends)
+
+
+FADING = 1 - np.abs(np.subtract.outer(np.arange(7), np.arange(7))) * 0.09
+
+
+def test_one_group_is_either_alike_or_fades():
+    line = row(two(one_group(np.full((7, 7), 0.996)), one_group(FADING)), "Processing stages")
+    assert line.first == "all layers alike (CKA at least 0.99)"
+    assert line.second == "no groups: CKA falls without steps, to 0.46"
+    assert line.verdict == "No groups in either; layers are all alike in A only."
+    assert row(two(second=one_group(FADING)), "Processing stages").verdict.startswith("3 groups against no groups;")
+
+
+@pytest.mark.parametrize(
+    "n_recordings, width, doubt", [(2, 0.01, "from 2 recordings only"), (3, 0.9, "up to 1.8 wide")]
+)
+def test_groups_and_least_similar_layers_are_not_claimed_from_little(n_recordings, width, doubt):
+    planted = one_group(FADING, low=FADING - width, high=FADING + width)
+    findings = two(planted, planted, n_recordings=n_recordings)
+    for aspect in ("Processing stages", "Similarity of first and last layer"):
+        assert "not claimed, " in row(findings, aspect).first and doubt in row(findings, aspect).first
+    assert row(findings, "Processing stages").verdict == "Not told apart: groups are not claimed for A, B."
+    sure = row(two(one_group(FADING)), "Processing stages").first + row(two(one_group(FADING)), "Rows").first
+    assert "not claimed" not in sure
+
+
+def test_the_least_similar_layers_are_named_with_those_not_told_apart():
+    planted = FADING.copy()
+    planted[0, 4:] = 0.7, 0.69, 0.71
+    text = row(
+        two(one_group(planted, low=planted - 0.015, high=planted + 0.015)), "Similarity of first and last layer"
+    ).first
+    assert "least 0.69 [0.68, 0.70] at layer 5, not told apart from layers 4 and 6;" in text
+    text = row(two(one_group(planted, low=None, high=None)), "Similarity of first and last layer").first
+    assert "least 0.69 at layer 5, 0.70 at 4, no interval;" in text
+
+
+def test_the_rank_tells_first_largest_and_last():
+    planted = statistics(effective_rank=[56, 70, 90, 116, 115, 90, 83])
+    line = row(two(planted, planted), "Effective rank")
+    assert line.first.startswith(
+        "rises from 56.0 at layer 0 to 83.0 at layer 6, of 16 dims; largest 116.0 at layer 3, 115.0"
+    )
+    assert line.verdict == "Both rise from first to last layer; largest 116.0 at layer 3; ranks have no interval."
+
+
+def test_whisper_is_not_called_fine_tuned():
+    model = two().models[0]
+    whisper = replace(model, fine_tuned=True, facts={"architecture": "WhisperModel"})
+    marks = [training_mark(one) for one in (model, replace(model, fine_tuned=True), whisper)]
+    assert marks == ["", "fine-tuned", "trained on labels"]

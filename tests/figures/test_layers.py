@@ -133,11 +133,11 @@ def test_clusters_are_outlined_where_they_lie(two):
 def test_chosen_layers_keep_their_numbers(two):
     matrix = two.models[0].similarity
     chosen = replace(
-        matrix, rows=(0, 6, 12), columns=(0, 6, 12), matrix=np.eye(3), low=None, high=None, clusters=((6, 12),)
+        matrix, rows=(0, 6, 12), columns=(0, 6, 12), matrix=np.eye(3), low=None, high=None, clusters=((0,), (6, 12))
     )
     layout = similarity.similarity_figure(chosen)["layout"]
     assert layout["xaxis"]["ticktext"] == ["0", "6", "12"]
-    assert (layout["shapes"][0]["x0"], layout["shapes"][0]["x1"]) == (0.5, 2.5)
+    assert (layout["shapes"][-1]["x0"], layout["shapes"][-1]["x1"]) == (0.5, 2.5)
 
 
 def test_the_cosine_has_a_scale_of_two_sides(two):
@@ -146,7 +146,7 @@ def test_the_cosine_has_a_scale_of_two_sides(two):
 
 
 def test_two_models_are_named_on_their_axes_and_fine_tuned_ones_marked(two):
-    layout = similarity.similarity_figure(two.cross, fine_tuned=["facebook/wav2vec2-base-960h"])["layout"]
+    layout = similarity.similarity_figure(two.cross, marks={"facebook/wav2vec2-base-960h": "fine-tuned"})["layout"]
     assert layout["yaxis"]["title"]["text"] == "layer of wav2vec2-base"
     assert layout["xaxis"]["title"]["text"].endswith("960h (fine-tuned)")
 
@@ -465,3 +465,40 @@ def test_class_colours_are_seen_on_white_and_near_black_and_kept_apart():
     for colour in (*style.MODEL_COLOURS,):
         assert 1.05 / (lightness(colour) + 0.05) >= 3
         assert (lightness(colour) + 0.05) / (lightness("#0b1220") + 0.05) >= 3
+
+
+# Words
+
+
+def test_one_group_of_all_layers_is_neither_outlined_nor_in_the_legend(two):
+    figure = similarity.similarity_figure(replace(two.models[0].similarity, clusters=(tuple(range(7)),)))
+    assert not figure["layout"]["shapes"]
+    assert not any("outlined" in trace.get("name", "") for trace in figure["data"])
+
+
+def test_captions_say_a_count_once_and_end_their_sentences(two):
+    model = two.models[0]
+    n = len(model.table)
+    whole = replace(model, table=replace(model.table, n_total=n))
+    assert scatter.pca_caption(whole).count(f"{n} frames") == 1
+    told = tuple(replace(one, measure="1 for a linear copy", note="No recording") for one in model.curves)
+    caption = curves.property_caption(replace(two, models=(replace(model, curves=told),)), "phone_accuracy")
+    assert caption.startswith("1 for a linear copy. ") and " No recording. " in caption
+    assert "shuffled labels can lie below it" in caption
+    matrix = replace(model.similarity, note="Of all rows")
+    assert "Of all rows. " in similarity.similarity_caption(matrix)
+
+
+def test_variances_say_the_dims_of_each_model(two):
+    other = make_findings(n_models=2, n_layers=7, n=240, dim=8).models[1]
+    models = [two.models[0], other]
+    assert "16 against 8 dims" in variances.variance_figure(models)["layout"]["title"]["subtitle"]["text"]
+    assert variances.variance_caption(models).endswith("(fine-tuned): 8 dims.")
+    assert "dims." not in variances.variance_caption(two.models)[-8:]
+
+
+def test_titles_of_properties_are_those_of_the_analysis(two):
+    from core.analysis import properties
+
+    bare = replace(two, models=())
+    assert {name: style.property_title(bare, name) for name in properties._TITLES} == properties._TITLES

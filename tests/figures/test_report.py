@@ -95,11 +95,11 @@ def test_plotly_is_in_the_file_once(html):
     "told",
     [
         "Layers of facebook/wav2vec2-base and facebook/wav2vec2-base-960h (fine-tuned)",
-        "facebook/wav2vec2-base-960h was fine-tuned",
+        "facebook/wav2vec2-base-960h was trained on labels (marked fine-tuned): compare with that in mind.",
         "not marked as fine-tuned",
         "random weights (control)",
-        "sha256: " + "ab" * 32,
-        f"{2:064x}",
+        "sha256: " + "ab" * 6 + "…",
+        f"{2:064x}"[:12] + "…",
         "perplexity",
         "2.13.0",
         "How far to believe it",
@@ -195,6 +195,18 @@ def test_json_in_the_page_reads_back_and_cannot_end_its_element():
 def test_names_that_are_no_text_do_not_stop_the_report(two):
     odd = replace(two, recordings=({"name": "caf\udce9.wav", "seconds": 1.0, "frames": 49, "sha256": "0"},))
     assert "caf" in report_html(odd).encode("utf-8").decode("utf-8")
+
+
+def test_hashes_are_short_and_whole_for_the_pointer(page):
+    titles = [attributes["title"] for attributes in page.named("td") if "title" in attributes]
+    assert f"{2:064x}" in titles and "sha256: " + "ab" * 32 in titles
+    assert f"{2:064x}" not in page.texts
+
+
+def test_what_was_not_computed_has_its_title(two):
+    model = replace(two.models[0], curves=(), skipped={"phone_cca": "No alignments"})
+    texts = Page(report_html(replace(two, models=(model,)))).texts
+    assert "Phones (CCA)" in texts and "phone_cca" not in texts and "No alignments." in texts
 
 
 # In a browser

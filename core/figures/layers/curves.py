@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 
 from core.errors import InputError
-from core.figures.layers.style import Look, counted, figure_config, layer_axis, layout, looks, per_cent, plain, title
+from core.figures.layers.style import (
+    Look,
+    counted,
+    figure_config,
+    layer_axis,
+    layout,
+    looks,
+    per_cent,
+    plain,
+    sentence,
+    title,
+)
 from core.figures.plotly_json import GRID, INK, Figure, axis, packed
 from core.findings import Curve, LayersFindings, LayerStatistics, ModelFindings
 
@@ -19,6 +30,11 @@ EXPLAINED_AXES = (1, 2, 3, 10)
 
 SHUFFLED = "shuffled labels"
 FLOOR = "noise floor"
+
+CHANCE = (
+    "Chance is the share of the most frequent class; with unequal classes shuffled labels can lie below it, since a "
+    "probe then does not guess the most frequent class."
+)
 
 SPLITS = {
     "speaker": "No speaker stands on both sides of a split",
@@ -141,14 +157,14 @@ def property_caption(findings: LayersFindings, name: str) -> str:
     found = _curves(findings, name)
     first = found[0][0]
     sentences = [
-        first.measure,
-        SPLITS.get(first.split, first.split) + ".",
-        *dict.fromkeys(curve.note for curve, _ in found if curve.note),
+        sentence(first.measure),
+        sentence(SPLITS.get(first.split, first.split)),
+        *dict.fromkeys(sentence(curve.note) for curve, _ in found if curve.note),
         "Bands hold 95 % of a bootstrap over groups." if any(c.low is not None for c, _ in found) else "",
         "Dotted: the same with shuffled labels, which is what nothing looks like."
         if any(c.shuffled is not None for c, _ in found)
         else "",
-        "Chance is the share of the most frequent class." if any(c.chance is not None for c, _ in found) else "",
+        CHANCE if any(c.chance is not None for c, _ in found) else "",
     ]
     rest = "A value above its controls says that it can be read out, not that the model uses it."
     return " ".join(filter(None, sentences)) + _dashed(findings) + " " + rest

@@ -123,9 +123,10 @@ def pca_caption(model: ModelFindings, span: str = "frame") -> str:
     places = _pca_places(model, 2)
     outside = int((np.abs(places.values) > _limits(places.values)).any(axis=2).sum(axis=1).max())
     fitted = max(layer.n_fitted for layer in model.projections)
+    counts = (counted(fitted, span), _shown(model, span))
     hidden = f" Up to {outside:,} points a layer lie outside: zoom out to see them." if outside else ""
     return (
-        f"Each point is a {span}; axes fitted on {counted(fitted, span)}, {_shown(model, span)}. One unit is the "
+        f"Each point is a {span}; axes fitted on {'; '.join(dict.fromkeys(counts))}. One unit is the "
         "standard deviation along PC 1 of the layer, on all axes; signs are chosen so that layers agree. An axis whose "
         f"share is near its noise floor shows no structure.{hidden} Points that lie apart here lie apart in the layer; "
         f"points that lie together here need not.{_untimed(model.table)}"

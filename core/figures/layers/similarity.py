@@ -1,10 +1,11 @@
 """How alike layers are, as a matrix: within one model, or of one model with another."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from core.analysis.clusters import all_alike
 from core.figures.layers.style import (
     CONTROL_SUFFIX,
     counted,
@@ -12,6 +13,7 @@ from core.figures.layers.style import (
     figure_config,
     layout,
     number,
+    sentence,
     tick_step,
     title,
 )
@@ -25,13 +27,11 @@ HEIGHT = 560
 NAMES = {"cka": "CKA", "cosine": "cosine", "pwcca": "PWCCA"}
 
 READING = (
-    "Layer 0 is at the lower left. Hatched cells are below the noise floor; outlined squares are neighbouring layers "
-    "that belong together. Alike means that the same rows lie close together; it does not say what the layers hold."
+    "Layer 0 is at the lower left. Hatched cells are below the noise floor; outlined squares, where there are any, are "
+    "neighbouring layers that belong together. Alike means that the same rows lie close together; it does not say what "
+    "the layers hold."
 )
 """How to read any of the matrices, and what none of them shows."""
-
-ALL_ALIKE = 0.95
-"""Similarity of the least similar layers from which those of a control are called alike; .99 is usual."""
 
 NAME_SHORT = 24
 """Characters of a model's name along an axis of the matrix."""
@@ -45,7 +45,7 @@ HATCH = "rgba(200,206,216,0.6)"
 """Seen on the dark end of the sequential scale; on the diverging one's white middle it is :data:`INK`."""
 
 
-def similarity_figure(similarity: Similarity, span: str = "frame", fine_tuned: Collection[str] = ()) -> Figure:
+def similarity_figure(similarity: Similarity, span: str = "frame", marks: Mapping[str, str] | None = None) -> Figure:
     """Draw the matrix with layer 0 at the lower left, as the papers on CKA do; brighter is more alike.
 
     Cells below the noise floor are hatched, and layers that belong together are outlined. Cells are equally large even
@@ -54,13 +54,13 @@ def similarity_figure(similarity: Similarity, span: str = "frame", fine_tuned: C
     Args:
         similarity: The matrix with its interval and noise floor.
         span: What a row is.
-        fine_tuned: Names of the models that are marked as fine-tuned.
+        marks: By model: how labels took part in its training; those without are left out.
     """
     of_two = similarity.models[0] != similarity.models[1]
     names = [name.rsplit("/", 1)[-1] for name in similarity.models] if of_two else similarity.models
-    tuned = [name in fine_tuned for name in similarity.models]
-    models = [display_name(name, mark, NAME_SHORT) for name, mark in zip(names, tuned, strict=True)]
-    outlines = [outline for cluster in similarity.clusters for outline in _outline(similarity, cluster)]
+    told = [(marks or {}).get(name, "") for name in similarity.models]
+    models = [display_name(name, mark, NAME_SHORT) for name, mark in zip(names, told, strict=True)]
+    outlines = [outline for cluster in outlined_groups(similarity) for outline in _outline(similarity, cluster)]
     return {
         "data": [_cells(similarity), *_hatching(similarity), *_outline_legend(similarity)],
         "layout": layout(
@@ -91,14 +91,19 @@ def similarity_counts(similarity: Similarity, span: str = "frame") -> str:
     where = f"{below:,} of {similarity.matrix.size:,}" if below else f"None of {similarity.matrix.size:,}"
     first, second = similarity.models
     who = f"Upwards: {first}; across: {second}. " if first != second else ""
-    told = f"{who}{similarity.note or _counts(similarity, span)} {where} cells are below the noise floor."
+    told = f"{who}{sentence(similarity.note or _counts(similarity, span))} {where} cells are below the noise floor."
     return f"{told} {UNTRAINED}" if _is_untrained(similarity) else told
 
 
 def _is_untrained(similarity: Similarity) -> bool:
     """Whether these are the layers of a control, and all alike."""
     of_control = all(name.endswith(CONTROL_SUFFIX) for name in similarity.models)
-    return of_control and similarity.kind == "cka" and bool((similarity.matrix >= ALL_ALIKE).all())
+    return of_control and similarity.kind == "cka" and all_alike(similarity.matrix)
+
+
+def outlined_groups(similarity: Similarity) -> tuple[tuple[int, ...], ...]:
+    """Return the groups of layers; one group of all layers is none."""
+    return similarity.clusters if len(similarity.clusters) > 1 else ()
 
 
 def _counts(similarity: Similarity, span: str) -> str:
@@ -174,7 +179,7 @@ def _hatching(similarity: Similarity) -> list[dict[str, Any]]:
 
 
 def _outline_legend(similarity: Similarity) -> list[dict[str, Any]]:
-    if not similarity.clusters:
+    if not outlined_groups(similarity):
         return []
     marker = {"symbol": "square-open", "size": 11, "color": INK, "line": {"width": 2}}
     name = "outlined: layers that belong together"

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from core.analysis.comparison import training_mark
 from core.figures.plotly_json import GRID, INK, axis, base_layout, configuration
-from core.findings import ModelFindings
+from core.findings import LayersFindings, ModelFindings
 
 CONTROL_SUFFIX = " (random weights)"
 
@@ -24,6 +25,9 @@ OTHER_COLOUR = "#9aa1ab"
 
 MANY_TICKS = 16
 """More layers than this and only every second, fourth, ... is numbered."""
+
+MEASURES = {"cca": "CCA", "mi": "mutual information", "accuracy": "linear probe"}
+"""How properties are measured, by the end of their names."""
 
 NAME_LENGTH = 34
 """Characters of a name in a title or a legend; the report's tables hold all of it."""
@@ -53,18 +57,18 @@ def _look(model: ModelFindings, trained: Sequence[str]) -> Look:
 
 
 def legend_name(model: ModelFindings) -> str:
-    """Name a model; fine-tuned ones say so, and controls already do."""
-    return display_name(model.model, model.fine_tuned)
+    """Name a model; those that labels took part in say so, and controls already do."""
+    return display_name(model.model, training_mark(model))
 
 
-def display_name(name: str, fine_tuned: bool = False, length: int = NAME_LENGTH) -> str:
+def display_name(name: str, mark: str = "", length: int = NAME_LENGTH) -> str:
     """Name a model in a figure; what it is stays whole where the name is cut.
 
     >>> display_name("somebody/a-model-with-a-long-name (random weights)", length=20)
     'somebody/…-long-name (random weights)'
     """
     own = name.removesuffix(CONTROL_SUFFIX)
-    marks = name[len(own) :] + (" (fine-tuned)" if fine_tuned else "")
+    marks = name[len(own) :] + (f" ({mark})" if mark else "")
     return plain(shortened(own, length)) + marks
 
 
@@ -108,6 +112,31 @@ def number(value: float) -> str:
         return "–"
     text = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def sentence(text: str) -> str:
+    """End a text with a full stop where it has no end.
+
+    >>> sentence("1 for a linear copy"), sentence("Is it?"), sentence("")
+    ('1 for a linear copy.', 'Is it?', '')
+    """
+    text = text.rstrip()
+    return text if not text or text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def property_title(findings: LayersFindings, name: str) -> str:
+    """Name a property for people, also one that was computed for no model.
+
+    >>> from core.findings import LayersFindings, LayersSettings
+    >>> property_title(LayersFindings((), None, LayersSettings(), ()), "phone_cca")
+    'Phones (CCA)'
+    """
+    titles = {curve.name: curve.title for model in findings.models for curve in model.curves}
+    kind, _, measure = name.partition("_")
+    if measure not in MEASURES:
+        return titles.get(name, name)
+    what = "Log-mel energies" if kind == "mel" else f"{kind.capitalize()}s"
+    return titles.get(name, f"{what} ({MEASURES[measure]})")
 
 
 def counted(n: int, span: str) -> str:

@@ -1,20 +1,38 @@
 """The tables of a report: what was analysed, each layer in numbers, and what stands against each number."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from core.figures.layers.style import CONTROL_SUFFIX, number, per_cent
+from core.analysis.comparison import training_mark
+from core.figures.layers.style import CONTROL_SUFFIX, number, per_cent, property_title, sentence
 from core.findings import Curve, LayerProjection, LayersFindings, LayerStatistics, ModelFindings
 
 NAMED_AXES = 3
 """Principal axes whose shares stand in the table of layers."""
 
+SHOWN_HASH = 12
+"""Characters of a SHA-256 that are shown."""
+
 NAMED_DIMS = 8
 """Outlier dimensions that are named there."""
+
+
+class Short(str):
+    """A text whose hashes are shown by their first characters; the page keeps all of it for the pointer."""
+
+    @property
+    def shown(self) -> str:
+        """The text with each hash cut.
+
+        >>> Short("model: " + "ab" * 32).shown
+        'model: abababababab…'
+        """
+        return re.sub(rf"\b([0-9a-f]{{{SHOWN_HASH}}})[0-9a-f]{{{64 - SHOWN_HASH}}}\b", r"\1…", self)
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,8 @@ def _model_cells(model: ModelFindings, with_rows: bool) -> tuple[str, ...]:
 def _training(model: ModelFindings) -> str:
     if model.control:
         return "random weights (control)"
-    return "fine-tuned for a task" if model.fine_tuned else "not marked as fine-tuned"
+    mark = training_mark(model)
+    return "trained on labels (fine-tuned)" if mark == "fine-tuned" else mark or "not marked as fine-tuned"
 
 
 def _checkpoint(facts: Mapping[str, Any]) -> str:
@@ -63,7 +82,7 @@ def _checkpoint(facts: Mapping[str, Any]) -> str:
     hashes = [
         f"{name}: {value}" for name, value in _leaves(facts) if "sha256" in name.lower() or "hash" in name.lower()
     ]
-    return "; ".join(hashes) or "–"
+    return Short("; ".join(hashes)) if hashes else "–"
 
 
 def _leaves(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -103,7 +122,7 @@ def _recording(facts: Mapping[str, Any]) -> tuple[str, ...]:
         str(facts.get("name", "–")),
         "–" if seconds is None else f"{seconds:,.2f}",
         "–" if frames is None else f"{frames:,}",
-        str(facts.get("sha256") or "–"),
+        Short(facts.get("sha256") or "–"),
     )
 
 
@@ -240,8 +259,9 @@ def compared_names(findings: LayersFindings) -> tuple[str, str]:
 
 
 def marked(model: ModelFindings) -> str:
-    """Name a model in full; fine-tuned ones say so."""
-    return model.model + (" (fine-tuned)" if model.fine_tuned else "")
+    """Name a model in full; those that labels took part in say so."""
+    mark = training_mark(model)
+    return f"{model.model} ({mark})" if mark else model.model
 
 
 def recording_table(findings: LayersFindings) -> Table:
@@ -271,7 +291,11 @@ def count_table(findings: LayersFindings) -> Table:
 
 def skipped_table(findings: LayersFindings) -> Table:
     """Return the properties that could not be computed, with the reason."""
-    rows = tuple((marked(model), name, why) for model in findings.models for name, why in model.skipped.items())
+    rows = tuple(
+        (marked(model), property_title(findings, name), sentence(why))
+        for model in findings.models
+        for name, why in model.skipped.items()
+    )
     return Table("Not computed", ("model", "property", "reason"), rows)
 
 

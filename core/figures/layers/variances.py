@@ -1,11 +1,11 @@
 """How the variances of a layer's dims are distributed, layer by layer, with the outlier dimensions named."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from core.figures.layers.style import Look, counted, figure_config, layer_axis, layout, looks, number, title
+from core.figures.layers.style import Look, figure_config, layer_axis, layout, looks, number, title
 from core.figures.plotly_json import Figure, axis, packed
 from core.findings import LayerStatistics, ModelFindings
 
@@ -33,7 +33,7 @@ def variance_figure(models: Sequence[ModelFindings], span: str = "frame") -> Fig
         trace for model, look in zip(shown, looked, strict=True) for trace in _outliers(model, look, logarithmic)
     ]
     layers = sorted({layer.index for model in shown for layer in model.statistics})
-    below = f"{shown[0].dim:,} dims, n = {counted(shown[0].n_rows, span)}"
+    below = f"{_against(one.dim for one in shown)} dims, n = {_against(one.n_rows for one in shown)} {span}s"
     return {
         "data": traces,
         "layout": layout(
@@ -50,15 +50,26 @@ def variance_figure(models: Sequence[ModelFindings], span: str = "frame") -> Fig
 
 def variance_caption(models: Sequence[ModelFindings]) -> str:
     """Say how to read the violins, and which dims could not be drawn."""
-    shown, _ = _shown(models)
+    shown, looked = _shown(models)
     scale = "The axis is logarithmic. " if is_logarithmic(shown) else ""
     dead = sum(int((layer.variances <= 0).sum()) for model in shown for layer in model.statistics)
     left_out = f" Left out: {dead:,} dims that never vary." if dead and scale else ""
     return (
         f"Each violin is the distribution of the variances of one layer's dims over all rows. {scale}The line joins "
         "medians; crosses are outlier dimensions, whose mean square is far above the median dim's: hover to read their "
-        "numbers. A wide violin means unequal scales, not more information." + left_out
+        f"numbers. A wide violin means unequal scales, not more information.{left_out}{_dims(shown, looked)}"
     )
+
+
+def _dims(shown: Sequence[ModelFindings], looked: Sequence[Look]) -> str:
+    """Say whose dims are how many, where models differ in it."""
+    if len({model.dim for model in shown}) < 2:
+        return ""
+    return " " + "; ".join(f"{look.name}: {model.dim:,} dims" for model, look in zip(shown, looked, strict=True)) + "."
+
+
+def _against(numbers: Iterable[int]) -> str:
+    return " against ".join(f"{number:,}" for number in dict.fromkeys(numbers))
 
 
 def is_logarithmic(models: Sequence[ModelFindings]) -> bool:
@@ -127,7 +138,7 @@ def _medians(model: ModelFindings, look: Look, logarithmic: bool) -> dict[str, A
 
 def _quantiles(layer: LayerStatistics) -> str:
     low, median, high = (number(float(np.quantile(layer.variances, at))) for at in (0.05, 0.5, 0.95))
-    return f"layer {layer.index}: median {median}<br>90 % of dims from {low} to {high}"
+    return f"layer {layer.index}: median {median}<br>90 % of dims between {low} and {high}"
 
 
 def _outliers(model: ModelFindings, look: Look, logarithmic: bool) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.figures.layers.similarity import outlined_groups
 from core.figures.sheets.sheet import MM, new_figure, short, sparse
 from core.figures.sheets.subject import Subject, title_of
 from core.findings import LayersFindings, Similarity
@@ -26,7 +27,7 @@ def layer_similarity(subject: Subject) -> "Figure":
     axes = figure.axes[0]
     axes.set_xlabel("Layer")
     axes.set_ylabel("Layer")
-    for cluster in similarity.clusters:
+    for cluster in outlined_groups(similarity):
         _outline(axes, similarity.rows.index(cluster[0]), len(cluster))
     return figure
 
@@ -71,9 +72,9 @@ def _matrix_caption(similarity: Similarity, subject: Subject) -> str:
         parts.append(f"95 % intervals over recordings are {widest:.2f} wide at most.")
     else:
         parts.append("No intervals: too few recordings.")
-    if similarity.clusters:
-        groups = ", ".join(f"{cluster[0]}–{cluster[-1]}" for cluster in similarity.clusters)
-        parts.append(f"Outlined groups of layers: {groups}.")
+    if outlined_groups(similarity):
+        groups = ", ".join(f"{cluster[0]}–{cluster[-1]}" for cluster in outlined_groups(similarity))
+        parts.append(f"Outlined groups of layers (without intervals): {groups}.")
     return " ".join(parts)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from core.figures.layers.style import property_title, sentence
 from core.figures.sheets.sheet import DOUBLE, FAINT, MM, add_legend, layer_axis, look, new_figure
 from core.figures.sheets.subject import Subject, title_of
 from core.findings import Curve, LayersFindings, ModelFindings
@@ -47,7 +48,9 @@ def _properties_caption(findings: LayersFindings) -> str:
         parts.append("Bands: 95 % intervals." if has_bands else "No intervals: too few recordings or speakers.")
         parts.append("Dotted: shuffled labels, the noise floor of principal axes. Grey: chance.")
     skipped = {
-        f"{name.replace('_', ' ')}: {reason}" for found in findings.models for name, reason in found.skipped.items()
+        f"{property_title(findings, name)}: {sentence(reason)}"
+        for found in findings.models
+        for name, reason in found.skipped.items()
     }
     return " ".join([*parts, *([f"Not computed: {' '.join(sorted(skipped))}"] if skipped else [])])
 

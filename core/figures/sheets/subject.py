@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from core.analysis.comparison import training_mark
 from core.findings import ModelFindings
 
 
@@ -15,7 +16,7 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """The model's name, marked where it was fine-tuned."""
+        """The model's name, marked where labels took part in its training."""
         return title_of(self.found)
 
     def counted(self, n: int) -> str:
@@ -26,5 +27,6 @@ class Subject:
 
 
 def title_of(found: ModelFindings) -> str:
-    """Return a model's name, marked where it was fine-tuned; a control's name says what it is."""
-    return f"{found.model} (fine-tuned)" if found.fine_tuned else found.model
+    """Return a model's name, marked where labels took part in its training; a control's name says what it is."""
+    mark = training_mark(found)
+    return f"{found.model} ({mark})" if mark else found.model
