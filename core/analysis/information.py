@@ -12,7 +12,7 @@ bound):
 1 where the clusters determine the labels, 0 in the mean where they know nothing of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,6 @@ import numpy as np
 ROWS_A_CLUSTER = 25
 MOST_CLUSTERS = 500
 """As many as Pasad et al. use for phones; reached at 12,500 training rows."""
-
-_JACKKNIFE_GROUPS = 20
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,13 @@ class Information:
     Attributes:
         value: Adjusted for chance, at most 1; slightly negative values are noise.
         shuffled: Mean of the same over shuffles of the labels that ``value`` was not adjusted with.
-        variance: Of ``value``, by leaving out one group after the other; None with fewer than two groups.
+        left_out: (n_units,), ``value`` without each unit's rows in turn; NaN where no row is left.
         inflation: What was subtracted, over the labels' entropy: the figure that shuffled labels would have had.
     """
 
     value: float
     shuffled: float
-    variance: float | None
+    left_out: np.ndarray
     inflation: float
 
 
@@ -68,7 +66,7 @@ def mutual_information(labels: np.ndarray, others: np.ndarray) -> float:
 
 
 def information_share(
-    labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray], groups: np.ndarray
+    labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray], units: np.ndarray, n_units: int
 ) -> Information:
     """Compare the labels of held-out rows with their clusters.
 
@@ -76,16 +74,19 @@ def information_share(
         labels: (n,) class numbers.
         found: (n,) cluster numbers, of clusters fitted on other groups.
         nulls: Shuffled ``labels``, at least two: the first half gives what is subtracted, the other the control.
-        groups: (n,) of each row, for the variance.
+        units: (n,) number of the unit that each row is left out with.
+        n_units: How many to leave out in turn; 0 for none.
     """
     half = len(nulls) // 2
     expected, others = list(nulls[:half]), list(nulls[half:])
     value, inflation = _adjusted(labels, found, expected)
     control = [_adjusted(null, found, expected)[0] for null in others]
-    variance = jackknife_variance(
-        lambda kept: _adjusted(labels[kept], found[kept], [null[kept] for null in expected])[0], groups
-    )
-    return Information(value, float(np.mean(control)), variance, inflation)
+    left_out = [_without(units != unit, labels, found, expected) for unit in range(n_units)]
+    return Information(value, float(np.mean(control)), np.array(left_out), inflation)
+
+
+def _without(kept: np.ndarray, labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]) -> float:
+    return _adjusted(labels[kept], found[kept], [null[kept] for null in nulls])[0] if kept.any() else np.nan
 
 
 def _adjusted(labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -96,25 +97,3 @@ def _adjusted(labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]
     if whole - chance <= 1e-9 * max(whole, 1.0):
         return 0.0, chance / whole if whole > 0 else 0.0
     return (mutual_information(labels, found) - chance) / (whole - chance), chance / whole
-
-
-def jackknife_variance(statistic: Callable[[np.ndarray], float], groups: np.ndarray) -> float | None:
-    """Variance of a statistic of n rows, leaving out one group after the other.
-
-    The jackknife rather than the bootstrap: rows drawn twice would make any joint counts look more alike than they are.
-    More than 20 groups are first put together to 20, in turn.
-
-    Args:
-        statistic: Takes the numbers of the rows to use.
-        groups: (n,) of each row.
-
-    Returns:
-        None with fewer than two groups.
-    """
-    _, inverse = np.unique(groups, return_inverse=True)
-    inverse = inverse % _JACKKNIFE_GROUPS
-    count = int(inverse.max(initial=-1)) + 1
-    if count < 2:
-        return None
-    values = np.array([statistic(np.flatnonzero(inverse != group)) for group in range(count)])
-    return float((count - 1) / count * np.square(values - values.mean()).sum())
