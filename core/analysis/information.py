@@ -29,13 +29,11 @@ class Information:
     Attributes:
         value: Adjusted for chance, at most 1; slightly negative values are noise.
         shuffled: Mean of the same over shuffles of the labels that ``value`` was not adjusted with.
-        left_out: (n_units,), ``value`` without each unit's rows in turn; NaN where no row is left.
         inflation: What was subtracted, over the labels' entropy: the figure that shuffled labels would have had.
     """
 
     value: float
     shuffled: float
-    left_out: np.ndarray
     inflation: float
 
 
@@ -44,12 +42,27 @@ def n_clusters(n_train: int, n_classes: int) -> int:
     return max(2, min(max(n_train // ROWS_A_CLUSTER, n_classes), MOST_CLUSTERS, n_train // 2))
 
 
-def clusters(features: np.ndarray, train: np.ndarray, test: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Fit k-means on the rows ``train`` of ``features`` (n, dim); the cluster of each of the rows ``test``."""
+def cluster_centres(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Fit k-means on rows (n, dim): centres (k, dim)."""
     from sklearn.cluster import MiniBatchKMeans
 
-    fitted = MiniBatchKMeans(min(k, len(train)), n_init=1, batch_size=1_024, random_state=seed).fit(features[train])
-    return fitted.predict(features[test])
+    fitted = MiniBatchKMeans(min(k, len(rows)), n_init=1, batch_size=1_024, random_state=seed).fit(rows)
+    return np.asarray(fitted.cluster_centers_)
+
+
+def nearest(centres: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Number of the centre (k, dim) that each of the rows (n, dim) is nearest to."""
+    return np.asarray((rows @ centres.T - np.square(centres).sum(axis=1) / 2).argmax(axis=1))
+
+
+def refined(centres: np.ndarray, rows: np.ndarray, steps: int = 2) -> np.ndarray:
+    """Fit centres on to other rows, by a few of Lloyd's steps: what a few rows less change, without another start."""
+    for _ in range(steps):
+        found = nearest(centres, rows)
+        counts = np.bincount(found, minlength=len(centres))[:, None]
+        sums = np.eye(len(centres), dtype=rows.dtype)[found].T @ rows
+        centres = np.where(counts > 0, sums / np.maximum(counts, 1).astype(rows.dtype), centres)
+    return centres
 
 
 def entropy(codes: np.ndarray) -> float:
@@ -65,28 +78,19 @@ def mutual_information(labels: np.ndarray, others: np.ndarray) -> float:
     return entropy(labels) + entropy(others) - entropy(joint)
 
 
-def information_share(
-    labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray], units: np.ndarray, n_units: int
-) -> Information:
+def information_share(labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]) -> Information:
     """Compare the labels of held-out rows with their clusters.
 
     Args:
         labels: (n,) class numbers.
         found: (n,) cluster numbers, of clusters fitted on other groups.
         nulls: Shuffled ``labels``, at least two: the first half gives what is subtracted, the other the control.
-        units: (n,) number of the unit that each row is left out with.
-        n_units: How many to leave out in turn; 0 for none.
     """
     half = len(nulls) // 2
     expected, others = list(nulls[:half]), list(nulls[half:])
     value, inflation = _adjusted(labels, found, expected)
     control = [_adjusted(null, found, expected)[0] for null in others]
-    left_out = [_without(units != unit, labels, found, expected) for unit in range(n_units)]
-    return Information(value, float(np.mean(control)), np.array(left_out), inflation)
-
-
-def _without(kept: np.ndarray, labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]) -> float:
-    return _adjusted(labels[kept], found[kept], [null[kept] for null in nulls])[0] if kept.any() else np.nan
+    return Information(value, float(np.mean(control)), inflation)
 
 
 def _adjusted(labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -93,57 +93,95 @@ class ShrunkenDiscriminant:
 
     def fit(self, features: NDArray, labels: NDArray) -> Self:
         """Fit on features ``(n, dim)`` and labels ``(n,)``."""
-        return self.fit_standardised(StandardisedRows.of(features), labels)
+        self.mean, self.scale = _mean_and_scale(features)
+        names, codes = np.unique(labels, return_inverse=True)
+        rows = self._standardised(features)
+        self.fit_sums(ClassSums.of(rows, codes, rows.T @ rows))
+        self.classes = names
+        return self
 
-    def fit_standardised(self, given: "StandardisedRows", labels: NDArray) -> Self:
-        """Fit on rows that were prepared once for many sets of labels."""
-        self.given, (n, dim) = given, given.rows.shape
-        self.classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        means = np.eye(len(counts))[codes].T @ given.rows / counts[:, None]
+    def fit_sums(self, given: "ClassSums") -> Self:
+        """Fit on what sums tell of standardised rows; classes are their numbers, those without rows left out."""
+        self.classes = np.flatnonzero(given.counts)
+        counts, n, dim = given.counts[self.classes], given.counts.sum(), len(given.scatter)
+        means = given.sums[self.classes] / counts[:, None]
         within = given.scatter - (means.T * counts) @ means
-        # Where hardly anything is left, the difference of two large sums would be rounding.
-        if within.trace() < 1e-6 * given.scatter.trace():
-            apart = given.rows - means[codes]
-            within = apart.T @ apart
         covariance = (1 - self.shrinkage) * within / n
-        covariance.flat[:: dim + 1] += self.shrinkage * within.trace() / (n * dim)
+        # Classes that explain all of the rows leave rounding behind, and must not be divided by it.
+        least = max(self.shrinkage * within.trace(), 1e-9 * given.scatter.trace())
+        covariance.flat[:: dim + 1] += least / (n * dim)
         self.weights = _solved(covariance, means.T)
         self.offsets = np.log(counts / n) - np.einsum("cd,dc->c", means, self.weights) / 2
         return self
 
     def predict(self, features: NDArray) -> NDArray:
         """Give the most likely label of each row, ``(n,)``."""
-        scores = self.given.alike(features) @ self.weights + self.offsets
-        return self.classes[scores.argmax(axis=1)]
+        return self.predict_standardised(self._standardised(features))
+
+    def predict_standardised(self, rows: NDArray) -> NDArray:
+        """Do the same for rows on the scale of those that were fitted."""
+        return self.classes[(rows @ self.weights + self.offsets).argmax(axis=1)]
+
+    def _standardised(self, features: NDArray) -> NDArray:
+        return (features - self.mean) / self.scale
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """What a discriminant is fitted from; it adds up over rows, so leaving rows out is a difference.
+
+    Attributes:
+        counts: (classes,) rows of each class.
+        sums: (classes, dim) their sums.
+        scatter: (dim, dim) sum of products of all rows.
+    """
+
+    counts: NDArray
+    sums: NDArray
+    scatter: NDArray
+
+    @classmethod
+    def of(cls, rows: NDArray, codes: NDArray, scatter: NDArray, n_classes: int = 0) -> "ClassSums":
+        """Sum up rows ``(n, dim)`` by their class numbers; their ``scatter`` is the same for all labels."""
+        counts = np.bincount(codes, minlength=n_classes)
+        return cls(counts, np.eye(len(counts))[codes].T @ rows, scatter)
+
+    def __sub__(self, other: "ClassSums") -> "ClassSums":
+        """Leave some of the rows out."""
+        return ClassSums(self.counts - other.counts, self.sums - other.sums, self.scatter - other.scatter)
 
 
 @dataclass(frozen=True)
 class StandardisedRows:
-    """Training rows, standardised, with what every fit on them needs.
+    """All rows on the scale of the training rows, with the scatter that fits on these share.
 
     Attributes:
-        mean: (dim,) of the features.
-        scale: (dim,) their deviation, 1 where they do not vary.
-        rows: (n, dim) float64, standardised.
-        scatter: (dim, dim), sum of products of ``rows``.
+        values: (n, dim) float64; mean 0 and variance 1 over the training rows.
+        train: Numbers of the training rows.
+        scatter: (dim, dim) of the training rows.
     """
 
-    mean: NDArray
-    scale: NDArray
-    rows: NDArray
+    values: NDArray
+    train: NDArray
     scatter: NDArray
 
     @classmethod
-    def of(cls, features: NDArray) -> "StandardisedRows":
-        """Standardise features ``(n, dim)``."""
-        mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-        scale = np.where(spread > 0, spread, 1.0)
-        rows = (features - mean) / scale
-        return cls(mean, scale, rows, rows.T @ rows)
+    def of(cls, features: NDArray, train: NDArray) -> "StandardisedRows":
+        """Standardise features ``(n, dim)`` by the rows ``train``."""
+        mean, scale = _mean_and_scale(features[train])
+        values = (features - mean) / scale
+        return cls(values, train, values[train].T @ values[train])
 
-    def alike(self, features: NDArray) -> NDArray:
-        """Standardise other features as these were."""
-        return np.asarray((features - self.mean) / self.scale)
+    def sums(self, rows: NDArray, labels: NDArray, n_classes: int = 0) -> ClassSums:
+        """Sum up some training rows by the class numbers ``labels`` ``(n,)``."""
+        values = self.values[rows]
+        scatter = self.scatter if len(rows) == len(self.train) else values.T @ values
+        return ClassSums.of(values, labels[rows], scatter, n_classes)
+
+
+def _mean_and_scale(features: NDArray) -> tuple[NDArray, NDArray]:
+    mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    return mean, np.where(spread > 0, spread, 1.0)
 
 
 def _solved(covariance: NDArray, means: NDArray) -> NDArray:
@@ -224,7 +262,7 @@ def _best_layer(probe: Probe, layers: NDArray, labels: NDArray, groups: NDArray)
 def score_interval(
     score: Measure, labels: NDArray, predictions: NDArray, groups: NDArray
 ) -> tuple[float, float] | None:
-    """95 % interval of a score between 0 and 1, leaving out groups; None where they are too few to tell."""
+    """95 % interval of a score between 0 and 1, leaving out tested groups; None where they are too few to tell."""
     units = joined_groups(groups)
     kept = [units != unit for unit in range(int(units.max()) + 1)] if units.any() else []
     left_out = np.array([score(labels[rows], predictions[rows]) for rows in kept])

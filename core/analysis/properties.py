@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.analysis.cca import CcaFit, JointMoments, fit_cca, pwcca
-from core.analysis.information import clusters, information_share, n_clusters
+from core.analysis.information import cluster_centres, information_share, n_clusters, nearest, refined
 from core.analysis.intervals import FEWEST_GROUPS, jackknife_interval, joined_groups
 from core.analysis.mel import MelSource, of_middle_thirds
 from core.analysis.probes import (
@@ -22,10 +22,10 @@ from core.analysis.probes import (
     accuracy,
     chance_level,
     on_standardised_axes,
-    score_interval,
 )
 from core.analysis.splits import (
     N_FOLDS,
+    Fold,
     NotPossible,
     Split,
     shift_in_time,
@@ -328,23 +328,44 @@ class _Features:
 
 
 def _answer_accuracy(question: Question, layer: _Features) -> Answer:
-    targets = (question.target, *question.nulls)
+    targets, units = (question.target, *question.nulls), _units(question)
     predictions = np.full((len(targets), len(question.rows)), -1)
+    right = np.zeros((_n_left_out(units), len(question.rows)))
     for features, train, test in layer.on_axes(question):
-        given = StandardisedRows.of(features[train])
+        rows = StandardisedRows.of(features, train)
         for found, target in zip(predictions, targets, strict=True):
-            kept = _with_spread(target[train])
-            fitted = given if kept.all() else StandardisedRows.of(features[train[kept]])
-            found[test] = ShrunkenDiscriminant().fit_standardised(fitted, target[train[kept]]).predict(features[test])
-    interval = score_interval(accuracy, question.target, predictions[0], question.split.groups[question.rows])
+            sums = rows.sums(train[_with_spread(target[train])], target)
+            found[test] = ShrunkenDiscriminant().fit_sums(sums).predict_standardised(rows.values[test])
+        right[:, test] = _right_without(rows, question.target, units, (train, test))
     scores = [accuracy(target, found) for target, found in zip(targets, predictions, strict=True)]
-    return Answer(scores[0], _mean(scores[1:]), interval)
+    left_out = np.array([found[units != unit].mean() for unit, found in enumerate(right)])
+    return Answer(scores[0], _mean(scores[1:]), jackknife_interval(scores[0], left_out, (0.0, 1.0)))
+
+
+def _n_left_out(units: np.ndarray) -> int:
+    """How many units to leave out in turn: none where they are too few for an interval."""
+    count = int(units.max()) + 1
+    return count if count >= FEWEST_GROUPS else 0
+
+
+def _right_without(rows: StandardisedRows, target: np.ndarray, units: np.ndarray, fold: Fold) -> np.ndarray:
+    """Which tested rows are right where a unit is not trained on, (n_units, tested); NaN where none is left."""
+    train, test = fold
+    n_classes = int(target.max()) + 1
+    whole = rows.sums(train, target, n_classes)
+    found = np.full((_n_left_out(units), len(test)), np.nan)
+    for unit, right in enumerate(found):
+        lost = train[units[train] == unit]
+        if len(lost) < len(train):
+            fitted = ShrunkenDiscriminant().fit_sums(whole - rows.sums(lost, target, n_classes))
+            right[:] = fitted.predict_standardised(rows.values[test]) == target[test]
+    return found
 
 
 def _with_spread(target: np.ndarray) -> np.ndarray:
     """Mask of the rows whose class has more than one: a single one says nothing about the spread within classes."""
     several = np.bincount(target)[target] > 1
-    return several if several.any() else ~several
+    return np.asarray(several if several.any() else ~several)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -352,18 +373,36 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _answer_mi(question: Question, layer: _Features) -> Answer:
-    units, shares = _units(question), []
+    units, shares, left_out = _units(question), [], []
     for features, train, test in layer.on_axes(question):
-        found = clusters(features, train, test, n_clusters(len(train), question.n_classes or 2), question.seed)
+        k = n_clusters(len(train), question.n_classes or 2)
+        centres = cluster_centres(features[train], k, question.seed)
         nulls = [null[test] for null in question.nulls]
-        shares.append(information_share(question.target[test], found, nulls, units[test], int(units.max()) + 1))
+        shares.append(information_share(question.target[test], nearest(centres, features[test]), nulls))
+        left_out.append(
+            [
+                _share_without(units == unit, question, features, centres, (train, test))
+                for unit in range(_n_left_out(units))
+            ]
+        )
     value = float(np.mean([share.value for share in shares]))
     return Answer(
         value,
         float(np.mean([share.shuffled for share in shares])),
-        jackknife_interval(value, np.mean([share.left_out for share in shares], axis=0)),
+        jackknife_interval(value, np.mean(left_out, axis=0)),
         float(np.mean([share.inflation for share in shares])),
     )
+
+
+def _share_without(
+    unit: np.ndarray, question: Question, features: np.ndarray, centres: np.ndarray, fold: Fold
+) -> float:
+    """Share of information without the rows of a unit (m,), clusters fitted on; NaN where no row is left."""
+    train, test = (rows[~unit[rows]] for rows in fold)
+    if not (len(train) and len(test)):
+        return np.nan
+    found = nearest(refined(centres, features[train]), features[test])
+    return information_share(question.target[test], found, [null[test] for null in question.nulls]).value
 
 
 def _units(question: Question) -> np.ndarray:
@@ -391,13 +430,11 @@ def _answer_cca(question: Question, layer: _Features) -> Answer:
 
 
 class _UnitSums:
-    """Sums of products of features (m, p) and targets (m, q) over the rows of each unit: moments without one of them
-    are a difference.
-    """
+    """Sums of products of features (m, p) and targets (m, q) by unit: what is left without one is a difference."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, units: np.ndarray, rows: np.ndarray) -> None:
         both = np.concatenate([x[rows], y[rows]], axis=1, dtype=np.float64)
-        self.centre, self.n_x = both.mean(axis=0), x.shape[1]
+        self.units, self.centre, self.n_x = units, both.mean(axis=0), x.shape[1]
         both -= self.centre
         members = [both[units[rows] == unit] for unit in range(int(units.max()) + 1)]
         self.counts = np.array([len(part) for part in members])
@@ -424,9 +461,8 @@ class _UnitSums:
 
 def _left_out_cca(fit: CcaFit, trained: _UnitSums, tested: _UnitSums) -> np.ndarray:
     """Measure once more without each unit, fitted anew where it was trained on; NaN where too few rows are left."""
-    count = len(trained.counts)
-    found = np.full(count, np.nan)
-    for unit in range(count if count >= FEWEST_GROUPS else 0):
+    found = np.full(_n_left_out(trained.units), np.nan)
+    for unit in range(len(found)):
         if min(sums.counts.sum() - sums.counts[unit] for sums in (trained, tested)) > 1:
             again = fit_cca(trained.without(unit)) if trained.counts[unit] else fit
             found[unit] = pwcca(again, tested.without(unit), side="y")
