@@ -134,7 +134,7 @@ def describe(
     with watch("points"):
         points = _points(rows, chosen)
     with watch("similarity"):
-        matrix, n = (None, None) if _points_suffice(settings) else (sums.matrix(), cross.n)
+        matrix, n = (None, None) if _points_suffice(rows, settings) else (sums.matrix(), cross.n)
         similarity = similarity_within(run.name, points, settings.similarity, matrix, n, settings.seed)
     with watch("projections"):
         projections = _projections(points, cross, spectra)
@@ -161,7 +161,7 @@ def _accumulate(
 ) -> tuple[LayerMoments, SimilaritySums]:
     """Go through all rows once: moments of all of them, products of the chosen ones."""
     moments = LayerMoments(rows.layers, rows.dim)
-    pairs = () if _points_suffice(settings) else None
+    pairs = () if _points_suffice(rows, settings) else None
     sums = SimilaritySums(settings.similarity, [rows.dim] * len(rows.layers), pairs, rows.counts())
     used = np.zeros(rows.n_rows, dtype=bool)
     used[spread(rows.counts(), settings.max_frames or rows.n_rows)] = True
@@ -174,16 +174,13 @@ def _accumulate(
     return moments, sums
 
 
-def _points_suffice(settings: LayersSettings) -> bool:
-    """Whether the points in memory are all rows that similarities are wanted from: their interval gives them as well.
+def _points_suffice(rows: FrameRows | SpanRows, settings: LayersSettings) -> bool:
+    """Whether the points in memory are the rows that similarities are wanted from: their interval gives them as well.
 
     PWCCA fits directions for each draw, on fewer rows than it is worth being computed from.
     """
-    return (
-        settings.similarity != "pwcca"
-        and settings.max_frames is not None
-        and (settings.max_frames <= settings.max_points)
-    )
+    most = settings.max_frames or rows.n_rows
+    return settings.similarity != "pwcca" and min(most, rows.n_rows) == min(settings.max_points, rows.n_rows)
 
 
 def _points(rows: FrameRows | SpanRows, chosen: np.ndarray) -> Points:
@@ -269,6 +266,7 @@ def _recordings(run: FeatureRun) -> Iterator[dict[str, Any]]:
 
 def _warnings(runs: Sequence[FeatureRun]) -> Iterator[str]:
     """What the reader should know; each sentence once."""
+    yield from runs[0].notes
     for run in runs:
         ways = {(file.metadata.get("engine"), file.metadata.get("precision")) for file in run.files}
         if len(ways) > 1:
