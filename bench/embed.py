@@ -164,7 +164,7 @@ def strata_states(folder: Path, wav: Path, engine: str, precision: str, **window
     from core.embed.pipeline import plan, resolve_layers, stream_states
 
     encoder = build_encoder(load_model(folder, folder.name, from_user=True))
-    layers = resolve_layers("all", encoder.spec)
+    layers = resolve_layers("all", encoder.spec.name, encoder.spec.n_layers)
     runners, _ = build_runners(encoder, layers, EngineRequest(engine, precision, DeviceChoice("cpu", "bench")))
 
     def run() -> np.ndarray:

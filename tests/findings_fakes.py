@@ -7,7 +7,7 @@ size. No number here says anything about a real model.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -99,6 +99,14 @@ def make_analysis(
     )
     points = {name: Points(tuple(range(n_layers)), made_values, made.table) for name, made_values in values.items()}
     return findings, points
+
+
+def without_times(findings: LayersFindings) -> LayersFindings:
+    """Take away what features of other programs do not tell: times, lengths, hashes."""
+    nan = np.full(len(findings.models[0].table), np.nan)
+    models = [replace(model, table=replace(model.table, start=nan, stop=nan)) for model in findings.models]
+    facts = tuple({**one, "seconds": None, "sha256": None} for one in findings.recordings)
+    return replace(findings, models=tuple(models), recordings=facts)
 
 
 def _rows(n: int, n_recordings: int, seed: int) -> tuple[RowTable, np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
 """What an alignment is: who said what from when to when."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Alignment:
         duration: Seconds of the recording, as far as the file says (a TextGrid does); None where it does not.
         taken: How each kind was found, in words: the tier's name, the columns.
         n_silent: Segments left out as silence.
+        n_empty: By kind, segments with a label that were left out because they end where they begin.
     """
 
     source: Path
@@ -48,6 +49,7 @@ class Alignment:
     duration: float | None = None
     taken: tuple[str, ...] = ()
     n_silent: int = 0
+    n_empty: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,17 @@ class RawRecording:
 
 
 def finish(source: Path, raw: RawRecording) -> Alignment:
-    """Check what was read of a recording and leave out silence.
+    """Check what was read of a recording, and leave out silence and segments without length.
 
     Raises:
         DataError: Times that are no times, or segments that overlap or are out of order.
     """
     checked = {tier.kind: _ordered(source, tier.entries) for tier in raw.tiers}
-    tiers = {kind: without_silence(segments, kind) for kind, segments in checked.items()}
-    n_silent = sum(len(checked[kind]) - len(tiers[kind]) for kind in checked)
-    return Alignment(source, tiers, raw.duration, tuple(tier.taken for tier in raw.tiers), n_silent)
+    spoken = {kind: without_silence(segments, kind) for kind, segments in checked.items()}
+    n_silent = sum(len(checked[kind]) - len(spoken[kind]) for kind in checked)
+    tiers = {kind: tuple(one for one in segments if one.stop > one.start) for kind, segments in spoken.items()}
+    n_empty = {kind: len(spoken[kind]) - len(tiers[kind]) for kind in spoken}
+    return Alignment(source, tiers, raw.duration, tuple(tier.taken for tier in raw.tiers), n_silent, n_empty)
 
 
 def without_silence(segments: Iterable[Segment], kind: str) -> tuple[Segment, ...]:

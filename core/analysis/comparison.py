@@ -1,8 +1,8 @@
 """The comparison table, filled from measurements: what each model shows, and whether the numbers tell them apart.
 
 A verdict never says more than the numbers do: where intervals overlap there is no difference, where there is no
-interval only differences over a stated size are named, and numbers from different counts of rows are not compared.
-No cause is named and no meaning is given.
+interval only differences over a stated size are named, and numbers that depend on the count of rows are compared at
+like counts, or at counts where they hardly do. No cause is named and no meaning is given.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +13,17 @@ import numpy as np
 
 from core.findings import Curve, LayersFindings, ModelFindings, Similarity
 
-SAME_N = 0.01
-"""Share by which counts of rows may differ and still compare: an encoder may pad itself to a frame more a recording.
-Noise floors go with the root of the count, so they differ by half of this share."""
+LIKE_N = 1.1
+"""Factor within which counts of rows are alike: an encoder may pad itself to a frame more a recording. A rank of n
+independent rows of d dims is short of its limit by a factor of about exp(-d / 2n), or with fewer rows than dims grows
+as n (Page 1993): a tenth more rows lift it by a tenth at most, half of what is called a trend."""
+
+ROWS_PER_DIM = 10
+"""Rows a dim from which ranks, shares and fits hardly depend on the count: a rank is then within 5 % of its limit."""
+
+FAR_N = 2.0
+"""Factor by which counts may differ even then. The rates of speech encoders (50 a second, 75 for EnCodec) are within
+it; neighbouring rows are alike, so that :data:`ROWS_PER_DIM` promises less than it would of independent ones."""
 
 CENTRED = 0.1
 """Largest |mean| / std that counts as zero-centred: the mean then holds under 1 % of the mean square."""
@@ -43,8 +51,9 @@ ANISOTROPY_DIFFERS = 0.1
 """Difference of mean cosines that is named; they are exact for these rows, but have no interval for others."""
 
 OVERLAP = "No difference beyond the interval."
-NO_INTERVAL = "Not told apart: there is no interval (it needs at least two recordings or groups)."
+NO_INTERVAL = "Not told apart: an interval is missing."
 NOT_COMPUTED = "not computed"
+NOT_COMPARED = "Not compared: "
 
 _KINDS = {"cka": "CKA", "cosine": "cosine", "pwcca": "PWCCA"}
 
@@ -75,18 +84,35 @@ class _Value:
     high: float | None = None
 
     def __str__(self) -> str:
-        interval = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
+        interval = f" ({self.low:.2f} to {self.high:.2f})" if self.has_interval else ""
         return f"{self.value:.2f}{interval}" if np.isfinite(self.value) else NOT_COMPUTED
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both ends are known."""
+        return self.low is not None and self.high is not None and bool(np.isfinite([self.low, self.high]).all())
 
 
 @dataclass(frozen=True)
 class _Aspect:
-    """How one line is made: what a model shows, what two models' numbers support, and the rows behind a number."""
+    """How one line is made.
+
+    Attributes:
+        name: What is looked at.
+        describe: Says what a model shows.
+        judge: Says what two models' numbers support.
+        n: Gives the rows behind a number; None where there is no such number.
+        depends_on_n: Whether the number would be another one with more rows. Means, deviations, variances and cosines
+            would not, nor would unbiased CKA; PWCCA keeps more axes of more rows.
+        fewest: Layers that both models must have.
+    """
 
     name: str
     describe: Callable[[ModelFindings], str]
     judge: Callable[[ModelFindings, ModelFindings], str]
-    n: Callable[[ModelFindings], int]
+    n: Callable[[ModelFindings], int | None]
+    depends_on_n: Callable[[ModelFindings], bool] = lambda model: False
+    fewest: int = 1
 
 
 def compared(findings: LayersFindings) -> tuple[ModelFindings, ...]:
@@ -109,15 +135,35 @@ def _row(aspect: _Aspect, models: Sequence[ModelFindings]) -> ComparisonRow:
     first, second = models[0], models[1] if len(models) > 1 else None
     if second is None:
         return ComparisonRow(aspect.name, aspect.describe(first), "", "")
-    verdict = _refusal(aspect.n(first), aspect.n(second)) or aspect.judge(first, second)
-    return ComparisonRow(aspect.name, aspect.describe(first), aspect.describe(second), verdict)
+    return ComparisonRow(aspect.name, aspect.describe(first), aspect.describe(second), _verdict(aspect, first, second))
 
 
-def _refusal(first: int, second: int) -> str:
-    """Say why two numbers are not compared, where they come from different counts of rows."""
-    if abs(first - second) <= SAME_N * max(first, second):
-        return ""
-    return f"Not compared: {first:,} rows against {second:,}."
+def _verdict(aspect: _Aspect, first: ModelFindings, second: ModelFindings) -> str:
+    """Judge, unless the numbers do not compare; where their counts of rows differ, they are told."""
+    ours, theirs = aspect.n(first), aspect.n(second)
+    if ours is None or theirs is None:
+        return aspect.judge(first, second)
+    if set(first.table.recordings) != set(second.table.recordings):
+        return f"{NOT_COMPARED}the recordings differ."
+    if min(len(first.layers), len(second.layers)) < aspect.fewest:
+        return f"{NOT_COMPARED}it takes at least {aspect.fewest} layers."
+    if aspect.depends_on_n(first) and not counts_compare((ours, first.dim), (theirs, second.dim)):
+        return f"{NOT_COMPARED}it depends on the number of rows, {ours:,} against {theirs:,}."
+    verdict = aspect.judge(first, second)
+    told = ours != theirs and not verdict.startswith(NOT_COMPARED)
+    return f"{verdict} From {ours:,} against {theirs:,} rows." if told else verdict
+
+
+def counts_compare(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether numbers that depend on the count of rows compare.
+
+    Args:
+        first: Rows of one model, and its dims.
+        second: Those of the other.
+    """
+    more, fewer = max(first[0], second[0]), min(first[0], second[0])
+    plenty = all(n >= ROWS_PER_DIM * dim for n, dim in (first, second))
+    return more <= (FAR_N if plenty else LIKE_N) * fewer
 
 
 # Words
@@ -141,10 +187,9 @@ def _percent(share: float) -> str:
 
 def _apart(first: _Value, second: _Value) -> str:
     """Say which of two values is higher beyond the intervals: ``first``, ``second``, ``neither`` or ``unknown``."""
-    if first.low is None or first.high is None or second.low is None or second.high is None:
+    if not (first.has_interval and second.has_interval):
         return "unknown"
-    if not np.isfinite([first.low, first.high, second.low, second.high]).all():
-        return "unknown"
+    assert first.low is not None and first.high is not None and second.low is not None and second.high is not None
     if first.low > second.high:
         return "first"
     return "second" if second.low > first.high else "neither"
@@ -153,7 +198,7 @@ def _apart(first: _Value, second: _Value) -> str:
 def _judged(first: _Value, second: _Value, names: tuple[str, str], what: str) -> str:
     """Put :func:`_apart` into words."""
     if not (np.isfinite(first.value) and np.isfinite(second.value)):
-        return f"Not compared: {what} was not computed for both."
+        return f"{NOT_COMPARED}{what} was not computed for both."
     higher = _apart(first, second)
     if higher == "unknown":
         return NO_INTERVAL
@@ -183,7 +228,14 @@ def _rows(model: ModelFindings) -> str:
 
 
 def _judge_rows(first: ModelFindings, second: ModelFindings) -> str:
-    return "Same number of rows." if first.n_rows == second.n_rows else f"Within {_percent(SAME_N)} of each other."
+    counts = first.n_rows, second.n_rows
+    share = 1 - min(counts) / max(counts)
+    same = f"Rows differ by {_percent(share)}" if share else "Same number of rows"
+    strides = [model.facts.get("frame_stride") for model in (first, second)]
+    if not all(isinstance(stride, float | int) and stride > 0 for stride in strides) or strides[0] == strides[1]:
+        return f"{same}."
+    rates = " against ".join(f"{1 / stride:.4g}" for stride in strides if stride)
+    return f"{same}; frame rates differ, {rates} a second."
 
 
 # Stages and similarity
@@ -247,8 +299,6 @@ def _pairs(pairs: Sequence[tuple[int, int]]) -> str:
 
 
 def _judge_neighbours(first: ModelFindings, second: ModelFindings) -> str:
-    if min(len(first.layers), len(second.layers)) < 4:
-        return "Not compared: it takes at least four layers."
     if first.similarity.low is None or second.similarity.low is None:
         return NO_INTERVAL
     ours, theirs = sharp_boundaries(first.similarity), sharp_boundaries(second.similarity)
@@ -383,7 +433,7 @@ def _variance_range(model: ModelFindings) -> str:
 def _judge_range(first: ModelFindings, second: ModelFindings) -> str:
     ours, theirs = _spread(first)[0], _spread(second)[0]
     if not (np.isfinite(ours) and np.isfinite(theirs)):
-        return "Not compared: some dims do not vary."
+        return f"{NOT_COMPARED}some dims do not vary."
     if max(ours, theirs) < RANGE_DIFFERS * min(ours, theirs):
         return f"No difference over a factor of {RANGE_DIFFERS}; ranges have no interval."
     wider = _named(first, second)[int(theirs > ours)]
@@ -428,6 +478,8 @@ def rank_trend(model: ModelFindings) -> str:
 def _rank(model: ModelFindings) -> str:
     ranks = [layer.effective_rank for layer in model.statistics]
     top = model.statistics[int(np.argmax(ranks))].index
+    if len(ranks) < 2:
+        return f"{ranks[0]:.1f} of {model.dim}, only one layer"
     return f"{rank_trend(model)}: {ranks[0]:.1f} to {ranks[-1]:.1f} of {model.dim}, highest at layer {top}"
 
 
@@ -472,14 +524,16 @@ def _property_aspect(findings: LayersFindings, name: str, title: str) -> _Aspect
     def judge(first: ModelFindings, second: ModelFindings) -> str:
         ours, theirs = _curve(first, name), _curve(second, name)
         if ours is None or theirs is None:
-            return "Not compared: missing for one of the two."
-        if refusal := _refusal(ours.n, theirs.n):
-            return refusal
+            return f"{NOT_COMPARED}missing for one of the two."
         if ours.split != theirs.split:
-            return f"Not compared: split by {ours.split} against {theirs.split}."
+            return f"{NOT_COMPARED}split by {ours.split} against {theirs.split}."
         return _judged(_peak_of(ours)[0], _peak_of(theirs)[0], _named(first, second), "the best layer's value")
 
-    return _Aspect(title, describe, judge, lambda model: 0)
+    def n(model: ModelFindings) -> int | None:
+        curve = _curve(model, name)
+        return curve.n if curve else None
+
+    return _Aspect(title, describe, judge, n, lambda model: True)
 
 
 def _curve(model: ModelFindings, name: str) -> Curve | None:
@@ -510,7 +564,7 @@ def _best(curve: Curve, control: Curve | None) -> str:
     if not np.isfinite(best.value):
         return NOT_COMPUTED
     parts = [f"best at layer {curve.layers[place]}: {best}", _ties(curve, place)]
-    if curve.shuffled is not None:
+    if curve.shuffled is not None and np.isfinite(curve.shuffled[place]):
         parts.append(f"shuffled labels {curve.shuffled[place]:.2f}")
     if curve.chance is not None:
         parts.append(f"chance {curve.chance:.2f}")
@@ -521,7 +575,7 @@ def _best(curve: Curve, control: Curve | None) -> str:
 
 def _ties(curve: Curve, place: int) -> str:
     """Name the layers whose intervals overlap the best one's."""
-    if curve.low is None or curve.high is None:
+    if curve.low is None or curve.high is None or not np.isfinite(curve.low[place]):
         return "no interval"
     ties = [layer for layer, high in zip(curve.layers, curve.high, strict=True) if high >= curve.low[place]]
     others = [str(layer) for layer in ties if layer != curve.layers[place]]
@@ -565,18 +619,30 @@ def _same_depth(cross: Similarity) -> str:
     return f"; {same} of {len(cross.rows)} layers are most like the layer of the same number"
 
 
+def _similarity_n(model: ModelFindings) -> int:
+    return model.similarity.n
+
+
+def _is_pwcca(model: ModelFindings) -> bool:
+    return model.similarity.kind == "pwcca"
+
+
 _ASPECTS = (
-    _Aspect("Training state", _training, _judge_training, lambda model: 0),
-    _Aspect("Rows", _rows, _judge_rows, lambda model: model.n_rows),
-    _Aspect("Processing stages", _stages, _judge_stages, lambda model: model.similarity.n),
+    _Aspect("Training state", _training, _judge_training, lambda model: None),
+    _Aspect("Rows", _rows, _judge_rows, lambda model: None),
+    _Aspect("Processing stages", _stages, _judge_stages, _similarity_n, _is_pwcca, fewest=2),
     _Aspect("Zero-centred features", _centred, _judge_centred, lambda model: model.n_rows),
-    _Aspect("Largest deviation", _peak, _judge_peak, lambda model: model.n_rows),
+    _Aspect("Largest deviation", _peak, _judge_peak, lambda model: model.n_rows, fewest=2),
     _Aspect("Variance range", _variance_range, _judge_range, lambda model: model.n_rows),
-    _Aspect("Similarity of neighbouring layers", _neighbours, _judge_neighbours, lambda model: model.similarity.n),
-    _Aspect("Similarity of first and last layer", _first_last, _judge_first_last, lambda model: model.similarity.n),
+    _Aspect("Similarity of neighbouring layers", _neighbours, _judge_neighbours, _similarity_n, _is_pwcca, fewest=4),
+    _Aspect("Similarity of first and last layer", _first_last, _judge_first_last, _similarity_n, _is_pwcca, fewest=3),
     _Aspect(
-        "Variance on two principal axes", _explained, _judge_explained, lambda model: model.projections[0].n_fitted
+        "Variance on two principal axes",
+        _explained,
+        _judge_explained,
+        lambda model: model.projections[0].n_fitted,
+        lambda model: True,
     ),
-    _Aspect("Effective rank", _rank, _judge_rank, lambda model: model.n_used),
+    _Aspect("Effective rank", _rank, _judge_rank, lambda model: model.n_used, lambda model: True, fewest=2),
     _Aspect("Anisotropy", _anisotropy, _judge_anisotropy, lambda model: model.n_rows),
 )

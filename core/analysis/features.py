@@ -93,6 +93,12 @@ class FeatureFile:
         return self.metadata.get("input_sha256")
 
     @property
+    def channel(self) -> int | None:
+        """Channel that was taken, from 1 on; None for the mean of all, or where it is not known."""
+        channel = self.metadata.get("channel")
+        return channel if type(channel) is int else None
+
+    @property
     def stem(self) -> str:
         """The recording's own base name, by which an alignment is found."""
         audio = self.metadata.get("audio_path")
@@ -143,7 +149,8 @@ def open_feature_set(paths: Sequence[Path], names: Sequence[str] | None = None) 
 
     Raises:
         InputError: No files, or a name given twice.
-        DataError: As :func:`open_features`, or files of different models, layers, dims or clocks.
+        DataError: As :func:`open_features`, or files of different models, layers, dims, clocks or windows, or two of
+            one recording. What a file without metadata does not say is not checked.
     """
     if not paths:
         raise InputError("Got no feature files; expected at least one .npz.")
@@ -154,7 +161,21 @@ def open_feature_set(paths: Sequence[Path], names: Sequence[str] | None = None) 
     files = tuple(open_features(path, name) for path, name in zip(paths, names, strict=True))
     for other in files[1:]:
         _check_same_kind(files[0], other)
+    _check_same_windows(files)
+    _check_no_recording_twice(files)
     return files
+
+
+def is_readable_features(path: Path) -> bool:
+    """Whether :func:`open_features` can open a file: it is there, whole, and so is the ``.json`` beside it.
+
+    Only headers are read. A file that was cut short is found out; changed values inside one are not.
+    """
+    try:
+        open_features(path)
+    except DataError:
+        return False
+    return True
 
 
 @contextmanager
@@ -162,7 +183,7 @@ def _readable(path: Path) -> Iterator[None]:
     """Say in one sentence what is wrong with an archive."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DataError(
             f"{path} is no .npz that can be read: {error or type(error).__name__}. It may be cut short or of another "
             "format; extract the features again."
@@ -199,8 +220,11 @@ def _look(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Membe
             f"{path}: {info.filename} has {info.file_size} bytes; {expected} are needed for {shape} {dtype}. "
             "Extract the features again."
         )
+    begin = _data_offset(path, info)
+    if begin + info.compress_size > archive.start_dir:
+        raise zipfile.BadZipFile(f"{info.filename} is longer than the file")
     plain = info.compress_type == zipfile.ZIP_STORED and dtype == np.dtype("<f4") and not fortran
-    return _Member(info.filename, frames_dim, _data_offset(path, info) + header_bytes if plain else None)
+    return _Member(info.filename, frames_dim, begin + header_bytes if plain else None)
 
 
 def _npy_header(path: Path, info: zipfile.ZipInfo, file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -333,6 +357,39 @@ def _check_same_kind(first: FeatureFile, other: FeatureFile) -> None:
             f"{first.path} and {other.path} have different clocks ({first.clock} and {other.clock}); expected features "
             "of one model with one setting. Extract them again."
         )
+
+
+def _check_same_windows(files: Sequence[FeatureFile]) -> None:
+    """Raise where recordings that were cut into windows were cut with different settings.
+
+    One that went through the model whole has the same values under any setting that leaves it whole; the seconds
+    written with it are capped by its length, or fill up the model's own window, and say nothing about the others.
+    """
+    cut = [file for file in files if (file.metadata.get("n_windows") or 1) != 1]
+    for key, what in (("chunk_seconds", "chunk"), ("context_seconds", "context")):
+        known = [(file.metadata[key], file) for file in cut if file.metadata.get(key) is not None]
+        other = next(((value, file) for value, file in known if value != known[0][0]), None)
+        if other is not None:
+            raise DataError(
+                f"{known[0][1].path} was computed with a {what} of {known[0][0]:g} s and {other[1].path} with one of "
+                f"{other[0]:g} s, which gives other values. Extract them again with the same --{what}-seconds, or give "
+                "each run a folder of its own."
+            )
+
+
+def _check_no_recording_twice(files: Sequence[FeatureFile]) -> None:
+    seen: dict[tuple[str, int | None], FeatureFile] = {}
+    for file in files:
+        if file.recording_hash is None:
+            continue
+        # The only channel is the mean of all.
+        channel = None if file.metadata.get("original_channels") == 1 else file.channel
+        first = seen.setdefault((file.recording_hash, channel), file)
+        if first is not file:
+            raise DataError(
+                f"{first.name} ({first.path}) and {file.name} ({file.path}) are of one recording (SHA-256 "
+                f"{file.recording_hash[:12]}), which would count twice. Leave one of them out."
+            )
 
 
 def _model(opened: FeatureFile) -> str:

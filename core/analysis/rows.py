@@ -243,7 +243,8 @@ class SpanRows(_FileRows):
     """Every phone or every word of every recording is a row: the mean of its frames.
 
     A word is the mean of all frames whose centre lies in it, a phone of those in its middle third (Pasad et al. 2021).
-    A segment too short to hold a centre is the frame nearest to its middle; ``n_nearest`` counts these.
+    A segment too short to hold a centre is the frame nearest to its middle; ``n_nearest`` counts these, and
+    ``n_repeated`` those that fall on one frame with another.
 
     Args:
         files: Features of each recording.
@@ -278,8 +279,18 @@ class SpanRows(_FileRows):
 
     @property
     def n_nearest(self) -> int:
-        """Segments too short to hold a frame's centre (a phone's middle third), which took the nearest frame."""
+        """Rows too short to hold a frame's centre (a phone's middle third), which took the nearest frame."""
         return sum(table.n_nearest for table in self._tables)
+
+    @property
+    def n_repeated(self) -> int:
+        """Rows made of the very same frames as an earlier row of their recording; their values are the same."""
+        return sum(table.n_repeated for table in self._tables)
+
+    @property
+    def n_empty(self) -> int:
+        """Phones, or words, that are no rows because they end where they begin."""
+        return sum(self.alignments[name].n_empty.get(self.span, 0) for name in self.recordings)
 
     def _count(self) -> list[int]:
         for file in self.files:

@@ -8,7 +8,7 @@ import numpy as np
 from core.analysis.cca import Whitening, fit_white, whiten
 from core.analysis.clusters import layer_clusters
 from core.analysis.moments import CrossMoments
-from core.analysis.pairs import Pair, inverse_root, require_one_dim, require_rows, sorted_pair, unit_rows
+from core.analysis.pairs import Pair, folds, inverse_root, require_one_dim, require_rows, sorted_pair, unit_rows
 from core.analysis.uncertainty import TILE_ROWS, Uncertainty, intervals_and_floor
 from core.findings import Points, Similarity
 
@@ -141,8 +141,8 @@ def _bounded(value: float) -> float:
 _MEANING = {
     "cka": "Unbiased linear CKA: 1 for layers that are rotated and scaled copies, 0 for unrelated ones",
     "cosine": "Mean cosine of the same row in two layers, dim by dim: blind to rotations, ruled by outlier dims",
-    "pwcca": "Projection-weighted CCA, fitted on one half of the recordings and measured on the other: 1 for layers "
-    "that are linear maps of each other, about 0 for unrelated ones",
+    "pwcca": "Projection-weighted CCA, fitted on one half of the {halves} and measured on the other: 1 for layers that "
+    "are linear maps of each other, about 0 for unrelated ones",
 }
 
 
@@ -161,7 +161,7 @@ def similarity_within(
         seed: Of draws and shifts.
     """
     found = intervals_and_floor(points, None, kind, seed)
-    record = _record(found, kind, (model, model), (points.layers, points.layers), matrix, n)
+    record = _record(found, kind, (model, model), (points, points), matrix, n)
     return replace(record, clusters=layer_clusters(record.matrix, points.layers))
 
 
@@ -184,14 +184,14 @@ def similarity_between(
         seed: Of draws and shifts.
     """
     found = intervals_and_floor(*points, kind, seed)
-    return _record(found, kind, models, (points[0].layers, points[1].layers), matrix, n)
+    return _record(found, kind, models, points, matrix, n)
 
 
 def _record(
     found: Uncertainty,
     kind: str,
     models: tuple[str, str],
-    layers: tuple[tuple[int, ...], tuple[int, ...]],
+    points: tuple[Points, Points],
     matrix: np.ndarray | None,
     n: int | None,
 ) -> Similarity:
@@ -199,8 +199,17 @@ def _record(
         matrix, n = found.matrix, found.n
     low, high = found.interval(matrix)
     rows = n if n is not None else found.n
-    note = f"{_MEANING[kind]}. From {rows:,} rows. {_interval_note(found, kind)} {_floor_note(found, kind)}"
+    layers = points[0].layers, points[1].layers
+    meaning = _MEANING[kind].format(halves=_halves(points[0].table.recording))
+    note = f"{meaning}. From {rows:,} rows. {_interval_note(found, kind)} {_floor_note(found, kind)}"
     return Similarity(kind, models, *layers, matrix, low, high, rows, found.noise_floor, found.n, note=note)
+
+
+def _halves(recording: np.ndarray) -> str:
+    """Name what :func:`folds` divides: whole recordings, or stretches where one holds most of the rows."""
+    fold = folds(recording)
+    both = set(recording[fold == 0].tolist()) & set(recording[fold == 1].tolist())
+    return f"stretches of the recording{'s' * (len(np.unique(recording)) > 1)}" if both else "recordings"
 
 
 def _interval_note(found: Uncertainty, kind: str) -> str:

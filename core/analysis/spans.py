@@ -42,6 +42,11 @@ class SpanTable:
     def __len__(self) -> int:
         return len(self.start)
 
+    @property
+    def n_repeated(self) -> int:
+        """Segments that have the very same frames as an earlier one."""
+        return len(self) - len(np.unique(np.stack([self.first, self.count]), axis=1).T)
+
 
 def span_table(segments: Sequence[Segment], clock: FrameClock, n_frames: int, span: str) -> SpanTable:
     """Find the frames of each segment: those whose centre lies inside; of a phone, inside its middle third.

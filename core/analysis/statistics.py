@@ -9,7 +9,7 @@ from core.errors import DataError
 from core.findings import LayerStatistics
 
 OUTLIER_FACTOR = 25.0
-"""A dim is an outlier where its root mean square is over 5 times the median dim's.
+"""A dim is an outlier where its root mean square is over 5 times the median one of the dims that are not zero.
 
 Kovaleva et al. (2021) call a dim an outlier beyond three standard deviations, which the outliers themselves inflate;
 the median they cannot move. Root mean squares of ordinary dims lie within a factor of about 1.6 of their median, and 5
@@ -70,8 +70,12 @@ def anisotropy(units: np.ndarray, n: int) -> float:
 
 
 def outlier_dimensions(mean_squares: np.ndarray) -> tuple[int, ...]:
-    """Dims whose mean square is over OUTLIER_FACTOR times the median dim's, largest first; from (dim,)."""
-    found = np.flatnonzero(mean_squares > OUTLIER_FACTOR * np.median(mean_squares))
+    """Dims whose mean square is over OUTLIER_FACTOR times the median dim's, largest first; from (dim,).
+
+    Dims that are zero throughout are not counted: where they are the most, every other dim would be an outlier.
+    """
+    alive = mean_squares[mean_squares > 0]
+    found = np.flatnonzero(mean_squares > OUTLIER_FACTOR * np.median(alive)) if len(alive) else np.zeros(0, dtype=int)
     return tuple(found[np.argsort(-mean_squares[found], kind="stable")].tolist())
 
 

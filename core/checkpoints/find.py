@@ -1,5 +1,6 @@
 """Find a model: bundled by name, a local folder, or the Hugging Face hub (its cache first, then the network)."""
 
+import difflib
 import errno
 import json
 import re
@@ -79,15 +80,25 @@ def find_model(name: str) -> Found:
         return Found(name, BUNDLED / name, "bundled")
     path = _existing(name)
     if path is not None and path.is_dir():
+        _check_folder(path)
         return Found(path.name or str(path), path, "folder")
     if path is not None:
         raise CheckpointError(
             f"Model {name} is a file; expected a folder with config.json and model.safetensors. Give its folder."
         )
     if not _HUB_ID.fullmatch(name):
-        raise CheckpointError(f"Model {name!r} is neither bundled nor a folder nor a hub id. {_remedy()}")
+        close = difflib.get_close_matches(name, bundled_names(), n=1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        raise CheckpointError(f"Model {name!r} is neither bundled nor a folder nor a hub id.{meant} {_remedy()}")
     folder = _cached_folder(name)
     return Found(name, _completed(name, folder), "cached") if folder else _from_hub(name)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder whose model lies one level below, which an unpacked archive often has."""
+    inside = [] if (folder / "config.json").exists() else sorted(path.parent for path in folder.glob("*/config.json"))
+    if inside:
+        raise CheckpointError(f"{folder} holds no config.json; {inside[0]} does. Give that folder.")
 
 
 def _existing(name: str) -> Path | None:
@@ -238,8 +249,8 @@ def _reason(error: BaseException) -> str:
 
 def list_models(*, ask_hub: bool = True) -> list[ModelEntry]:
     """List what is bundled, what the hub's cache holds, and what the hub offers (marked where it cannot be reached)."""
-    bundled = [_entry(name, "bundled", BUNDLED / name) for name in bundled_names()]
-    cached = [_entry(name, "cached", folder) for name, folder in _cached_models()]
+    bundled = [describe_model(Found(name, BUNDLED / name, "bundled")) for name in bundled_names()]
+    cached = [describe_model(Found(name, folder, "cached")) for name, folder in _cached_models()]
     known = {entry.name for entry in cached}
     where = "hub" if ask_hub and hub_reachable() else "hub, not reached"
     offered = [ModelEntry(name, where, note=note) for name, note in HUB_MODELS.items() if name not in known]
@@ -288,10 +299,13 @@ def _json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _entry(name: str, where: str, folder: Path) -> ModelEntry:
+def describe_model(found: Found) -> ModelEntry:
+    """Say what a model is by its folder's small files, without loading it; None for what they do not tell."""
+    name, where, folder = found.name, found.where, found.folder
     config = _config(folder)
-    architectures = config.get("architectures") or [SUPPORTED[config["model_type"]]]
-    is_codec = config["model_type"] == "encodec"  # no transformer blocks: one state
+    model_type = config.get("model_type")
+    architectures = config.get("architectures") or [SUPPORTED.get(str(model_type), model_type)]
+    is_codec = model_type == "encodec"  # no transformer blocks: one state
     preparation = _json(folder / _PREPARATION[0])
     return ModelEntry(
         name=name,

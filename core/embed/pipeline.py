@@ -25,21 +25,20 @@ class WindowPlan:
     context_seconds: float
 
 
-def resolve_layers(wanted: str, spec: EncoderSpec) -> tuple[int, ...]:
-    """Turn ``last``, ``all`` or ``0,6,12`` into ascending layer numbers of an encoder with N blocks (0..N)."""
+def resolve_layers(wanted: str, name: str, n_layers: int) -> tuple[int, ...]:
+    """Turn ``last``, ``all`` or ``0,6,12`` into ascending layer numbers of the model ``name`` with N blocks (0..N)."""
     if wanted == "last":
-        return (spec.n_layers,)
+        return (n_layers,)
     if wanted == "all":
-        return tuple(range(spec.n_layers + 1))
+        return tuple(range(n_layers + 1))
     try:
         layers = sorted({int(part) for part in wanted.split(",")})
     except ValueError:
         raise InputError(f"Got layers {wanted!r}; expected last, all or numbers such as 0,6,12.") from None
-    beyond = [layer for layer in layers if not 0 <= layer <= spec.n_layers]
+    beyond = [layer for layer in layers if not 0 <= layer <= n_layers]
     if beyond:
         raise InputError(
-            f"{spec.name} has layers 0 to {spec.n_layers} (0 is the transformer's input); "
-            f"got {', '.join(map(str, beyond))}."
+            f"{name} has layers 0 to {n_layers} (0 is the transformer's input); got {', '.join(map(str, beyond))}."
         )
     return tuple(layers)
 

@@ -268,13 +268,17 @@ def _point_arrays(found: ModelFindings) -> dict[str, np.ndarray]:
 
 
 def _where(table: RowTable) -> dict[str, Sequence[Cell]]:
-    """Columns that say where each point comes from."""
+    """Columns that say where each point comes from; times that are not known are None."""
     return {
         "recording": [table.recordings[place] for place in table.recording],
-        "start": list(table.start),
-        "stop": list(table.stop),
+        "start": _known(table.start),
+        "stop": _known(table.stop),
         **{kind: [str(value) for value in values] for kind, values in table.labels.items()},
     }
+
+
+def _known(times: np.ndarray) -> list[Cell]:
+    return [time if np.isfinite(time) else None for time in times]
 
 
 def _points_csv(found: ModelFindings) -> bytes:
@@ -316,10 +320,13 @@ def atlas_parquet(found: ModelFindings) -> bytes:
 
 
 def _descriptions(table: RowTable) -> list[str]:
-    """Say of each point what it is: ``aa · two · S00 · 1.240 s in a.wav``."""
+    """Say of each point what it is: ``aa · two · S00 · 1.240 s in a.wav``, without the time where it is not known."""
     kinds = [[readable(value) for value in values] for values in table.labels.values()]
     places = zip(table.start, table.recording, strict=True)
-    wheres = [f"{start:.3f} s in {readable(table.recordings[place])}" for start, place in places]
+    wheres = [
+        (f"{start:.3f} s in " if np.isfinite(start) else "") + readable(table.recordings[place])
+        for start, place in places
+    ]
     named = zip(*kinds, strict=True) if kinds else [()] * len(wheres)
     return [" · ".join([*filter(None, names), where]) for names, where in zip(named, wheres, strict=True)]
 
@@ -356,7 +363,9 @@ def _metadata(table: RowTable) -> bytes:
     """Return a header and a row a point; there are always several columns, so that the projector expects the header."""
     columns = _where(table)
     rows = [columns, *zip(*columns.values(), strict=True)]
-    return "".join("\t".join(tsv_text(str(cell)) for cell in row) + "\n" for row in rows).encode()
+    return "".join(
+        "\t".join(tsv_text("" if cell is None else str(cell)) for cell in row) + "\n" for row in rows
+    ).encode()
 
 
 def _pbtxt(files: Iterable[str]) -> bytes:

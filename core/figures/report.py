@@ -147,13 +147,21 @@ def _title(findings: LayersFindings) -> str:
 
 def _lead(findings: LayersFindings) -> str:
     first = findings.models[0]
-    seconds = sum(float(one.get("seconds", 0)) for one in findings.recordings)
     rows = "" if findings.span == "frame" else f", {counted(first.n_rows, findings.span)}"
     version = f" by Strata {findings.versions['strata']}" if "strata" in findings.versions else ""
     return (
-        f"{counted(len(findings.recordings), 'recording')}, {_duration(seconds)}, "
+        f"{counted(len(findings.recordings), 'recording')}, {_length(findings)}, "
         f"{counted(first.n_frames, 'frame')}{rows}. Analysed {findings.created or 'at an unknown time'}{version}."
     )
+
+
+def _length(findings: LayersFindings) -> str:
+    """Add up the recordings' lengths, of which features without a clock do not tell any."""
+    known = [float(one["seconds"]) for one in findings.recordings if one.get("seconds") is not None]
+    rest = len(findings.recordings) - len(known)
+    if not known:
+        return "of unknown length"
+    return _duration(sum(known)) + (f" and {counted(rest, 'recording')} of unknown length" if rest else "")
 
 
 def _duration(seconds: float) -> str:
@@ -299,7 +307,8 @@ def _caveats(findings: LayersFindings) -> list[str]:
         "architecture is not told apart."
     )
     recordings = (
-        "Intervals come from drawing recordings anew: they hold for recordings like these, by speakers like these."
+        "Intervals, where there are any, come from drawing recordings anew: they hold for recordings like these, by "
+        "speakers like these."
         if several
         else "With one recording there is no interval: nothing here is known to hold for another one."
     )

@@ -12,16 +12,15 @@ from core.findings import Curve, LayerProjection, LayersFindings, LayerStatistic
 def summary(findings: LayersFindings) -> dict[str, Any]:
     """Say what was found, in strict JSON's own types; what is not a number is None.
 
-    The first model's numbers stand at the top (``model, n_frames, n_recordings, layers, similarity``, ...). Where there
-    are several, ``models`` holds the same of each, and ``comparison`` and ``cross`` set them side by side.
+    The first model's numbers stand at the top (``model, n_frames, n_recordings, layers, similarity``, ...); ``models``
+    holds the same of each, and ``comparison`` and ``cross`` set them side by side.
     """
-    first, *others = findings.models
     found = {
-        **_model(first),
+        **_model(findings.models[0]),
         "n_recordings": len(findings.recordings),
         "span": findings.span,
         "comparison": [asdict(row) for row in compare_models(findings)],
-        **({"models": [_model(model) for model in findings.models]} if others else {}),
+        "models": [_model(model) for model in findings.models],
         **({"cross": _similarity(findings.cross)} if findings.cross else {}),
         "settings": asdict(findings.settings),
         "recordings": list(findings.recordings),

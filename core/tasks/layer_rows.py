@@ -1,5 +1,6 @@
 """What a layerwise analysis is asked, and from there to its rows: features of every model, with labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,12 +9,19 @@ from core.alignment.segments import Alignment
 from core.analysis.rows import FrameRows, SpanRows
 from core.analysis.tsne import LEAST_PERPLEXITY
 from core.arrays import EmbedSettings, OnProgress
-from core.checkpoints.find import find_model
+from core.checkpoints.find import Found, ModelEntry, describe_model, find_model
 from core.embed.inputs import CorpusItem, list_inputs
-from core.errors import InputError
+from core.embed.pipeline import resolve_layers
+from core.errors import DataError, InputError
 from core.findings import SIMILARITIES, SPANS, LayersSettings
 from core.tasks.encoders import Source
-from core.tasks.features import FeatureRun, compute_features, read_features
+from core.tasks.features import FeatureRun, compute_features, hash_items, read_features, spoken_names
+
+FEWEST_ROWS = 10
+"""Rows that anything can be said of."""
+
+LARGEST_SEED = 2**32 - 1_000
+"""Libraries take 32 bits, and some draws add a small number."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ def check_request(request: LayersRequest) -> None:
     """Refuse before anything is computed what no recording could get past.
 
     Raises:
-        InputError: an unknown span or similarity, a span without alignments, or a perplexity that is none.
+        InputError: an unknown span or similarity, a span without alignments, layers or numbers that are none.
     """
     settings = request.settings
     for what, value, known in (("span", settings.span, SPANS), ("similarity", settings.similarity, SIMILARITIES)):
@@ -47,61 +55,116 @@ def check_request(request: LayersRequest) -> None:
             raise InputError(f"Got the {what} {value!r}; expected one of {', '.join(known)}.")
     if settings.span != "frame" and settings.alignments is None:
         raise InputError(f"The span {settings.span} needs alignments. Name their folder with --alignments.")
+    _check_numbers(settings)
+    _layer_numbers(settings.layers)
+    if not request.inputs and (request.compare is not None or settings.control):
+        raise InputError("Got no recording; a second model and a control need recordings. Name them.")
+
+
+def _check_numbers(settings: LayersSettings) -> None:
     if not settings.perplexity >= LEAST_PERPLEXITY:
         least = f"{LEAST_PERPLEXITY:g}"
         raise InputError(f"Got a perplexity of {settings.perplexity:g}; expected at least {least}, such as 30 or 9.")
-    if not request.inputs and (request.compare is not None or settings.control):
-        raise InputError("Got no recording; a second model and a control need recordings. Name them.")
+    for flag, value in (("max-points", settings.max_points), ("max-frames", settings.max_frames)):
+        if value is not None and value < FEWEST_ROWS:
+            raise InputError(f"Got --{flag} {value}; expected {FEWEST_ROWS} or more, such as 5000.")
+    if not 0 <= settings.seed <= LARGEST_SEED:
+        raise InputError(f"Got --seed {settings.seed}; expected a whole number from 0 to {LARGEST_SEED}.")
 
 
 def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[FeatureRun]:
     """Features of the model, of the one to compare with, then of the controls; of the same recordings each."""
     if not request.inputs:
-        return [read_features(request.features_dir, request.settings.num_files)]
+        return [read_features(request.features_dir, request.settings.num_files, request.embed.model)]
     items = list_inputs(list(request.inputs))[: request.settings.num_files]
-    if request.settings.alignments is not None:  # before the model runs for an hour
-        read_alignments(request.settings.alignments, [item.source.stem for item in items])
+    sources = _sources(request)
+    _alignments(items, request.settings)  # before a model runs for an hour
+    recordings, notes = hash_items(items)
     runs = []
-    for source in _sources(request):
+    for source in sources:
         embed = replace(request.embed, model=source.found.name)
-        run = compute_features(source, items, embed, request.features_dir, on_progress)
-        items = list(run.items)  # what failed once is not tried again
+        run = compute_features(source, recordings, embed, request.features_dir, on_progress)
+        usable = set(run.items)
+        recordings = [recording for recording in recordings if recording.item in usable]  # no failure is tried twice
         runs.append(run)
-    kept = set(items)
+    kept = {recording.item for recording in recordings}
     failures = tuple(failure for run in runs for failure in run.failures)
-    return [_only(run, kept, failures) for run in runs]
+    return [replace(_only(run, kept), failures=failures, notes=tuple(notes)) for run in runs]
 
 
 def _sources(request: LayersRequest) -> list[Source]:
+    """The models asked for, then their controls.
+
+    Raises:
+        InputError: one model twice, two of one name, or two that the similarity cannot compare.
+    """
     names = [request.embed.model] if request.compare is None else [request.embed.model, request.compare]
     found = [find_model(name) for name in names]
-    if len(found) == 2 and found[0].folder == found[1].folder:
-        raise InputError(f"Got {found[0].name} twice. Name another model to compare with, or use --control.")
+    entries = [describe_model(model) for model in found]
+    for entry in entries:
+        if entry.n_layers is not None:
+            resolve_layers(request.settings.layers, entry.name, entry.n_layers)
+    if len(found) == 2:
+        _check_pair(found)
+        _check_dims(entries, request.settings.similarity)
     controls = [Source(model, request.settings.seed) for model in found] if request.settings.control else []
-    return [Source(model) for model in found] + controls
+    sources = [Source(model) for model in found] + controls
+    for source in sources:
+        source.model_hash()  # a folder without weights is refused before the other model has run
+    return sources
 
 
-def _only(run: FeatureRun, kept: set[CorpusItem], failures: tuple[dict[str, str], ...]) -> FeatureRun:
+def _check_pair(found: Sequence[Found]) -> None:
+    first, second = found
+    if first.folder == second.folder:
+        raise InputError(f"Got {first.name} twice. Name another model to compare with, or use --control.")
+    if first.name == second.name:
+        raise InputError(
+            f"Both models are called {first.name} ({first.folder} and {second.folder}). Rename one of the folders."
+        )
+
+
+def _check_dims(entries: Sequence[ModelEntry], similarity: str) -> None:
+    first, second = entries
+    if similarity == "cosine" and first.dim and second.dim and first.dim != second.dim:
+        raise InputError(
+            f"{first.name} has {first.dim} dims and {second.name} has {second.dim}; a cosine needs as many of both. "
+            "Use --similarity cka."
+        )
+
+
+def _only(run: FeatureRun, kept: set[CorpusItem]) -> FeatureRun:
     """Keep the recordings that every model could take."""
     pairs = [(item, file) for item, file in zip(run.items, run.files, strict=True) if item in kept]
-    return replace(
-        run, items=tuple(item for item, _ in pairs), files=tuple(file for _, file in pairs), failures=failures
-    )
+    return replace(run, items=tuple(item for item, _ in pairs), files=tuple(file for _, file in pairs))
 
 
 def choose_rows(run: FeatureRun, settings: LayersSettings) -> FrameRows | SpanRows:
     """Open the rows that the settings ask for: frames, phones or words, of the layers wanted."""
-    alignments = {} if settings.alignments is None else _alignments(run, settings.alignments)
+    found = _alignments(run.items, settings)
+    names = zip(spoken_names(run.items), run.files, strict=True)
+    alignments = {file.name: found[name] for name, file in names if name in found}
     marks = {kind: _marks(run, kind) for kind in ("speaker", "label")}
-    layers = _layer_numbers(settings.layers, run)
+    layers = _layer_numbers(settings.layers)
     if settings.span == "frame":
         return FrameRows(run.files, alignments, marks=marks, layers=layers)
     return SpanRows(run.files, alignments, settings.span, marks=marks, layers=layers)
 
 
-def _alignments(run: FeatureRun, folder: Path) -> dict[str, Alignment]:
-    found = read_alignments(folder, [file.stem for file in run.files])
-    return {file.name: found[file.stem] for file in run.files if file.stem in found}
+def _alignments(items: Sequence[CorpusItem], settings: LayersSettings) -> dict[str, Alignment]:
+    """Alignments by the recordings' spoken names; those without one are missing, which a span then refuses.
+
+    Raises:
+        StrataError: a file that cannot be read, that could be of several recordings, or without the span's segments.
+    """
+    if settings.alignments is None:
+        return {}
+    found = read_alignments(settings.alignments, spoken_names(items))
+    for alignment in found.values():
+        if settings.span != "frame" and settings.span not in alignment.tiers:
+            held = ", ".join(alignment.tiers) or "nothing"
+            raise DataError(f"{alignment.source} holds {held}; the span {settings.span} needs {settings.span}s.")
+    return found
 
 
 def _marks(run: FeatureRun, kind: str) -> dict[str, str]:
@@ -109,7 +172,7 @@ def _marks(run: FeatureRun, kind: str) -> dict[str, str]:
     return {name: value for name, value in values if value}
 
 
-def _layer_numbers(wanted: str, run: FeatureRun) -> list[int] | None:
+def _layer_numbers(wanted: str) -> list[int] | None:
     """Read ``all`` (None) or numbers; which of them exist, the rows know."""
     if wanted == "all":
         return None

@@ -103,7 +103,7 @@ def analyse_layers(request: LayersRequest, on_progress: OnProgress = ignore_prog
         settings=request.settings,
         recordings=tuple(_recordings(runs[0])),
         failures=runs[0].failures,
-        warnings=tuple(_warnings(runs)),
+        warnings=(*_warnings(runs), *_span_notes(rows[0])),
         versions=package_versions(),
         seconds=watch.seconds,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -134,7 +134,7 @@ def describe(
     with watch("points"):
         points = _points(rows, chosen)
     with watch("similarity"):
-        matrix, n = (None, None) if _points_suffice(settings) else (sums.matrix(), cross.n)
+        matrix, n = (None, None) if _points_suffice(rows, settings) else (sums.matrix(), cross.n)
         similarity = similarity_within(run.name, points, settings.similarity, matrix, n, settings.seed)
     with watch("projections"):
         projections = _projections(points, cross, spectra)
@@ -161,7 +161,7 @@ def _accumulate(
 ) -> tuple[LayerMoments, SimilaritySums]:
     """Go through all rows once: moments of all of them, products of the chosen ones."""
     moments = LayerMoments(rows.layers, rows.dim)
-    pairs = () if _points_suffice(settings) else None
+    pairs = () if _points_suffice(rows, settings) else None
     sums = SimilaritySums(settings.similarity, [rows.dim] * len(rows.layers), pairs, rows.counts())
     used = np.zeros(rows.n_rows, dtype=bool)
     used[spread(rows.counts(), settings.max_frames or rows.n_rows)] = True
@@ -174,16 +174,13 @@ def _accumulate(
     return moments, sums
 
 
-def _points_suffice(settings: LayersSettings) -> bool:
-    """Whether the points in memory are all rows that similarities are wanted from: their interval gives them as well.
+def _points_suffice(rows: FrameRows | SpanRows, settings: LayersSettings) -> bool:
+    """Whether the points in memory are the rows that similarities are wanted from: their interval gives them as well.
 
     PWCCA fits directions for each draw, on fewer rows than it is worth being computed from.
     """
-    return (
-        settings.similarity != "pwcca"
-        and settings.max_frames is not None
-        and (settings.max_frames <= settings.max_points)
-    )
+    most = settings.max_frames or rows.n_rows
+    return settings.similarity != "pwcca" and min(most, rows.n_rows) == min(settings.max_points, rows.n_rows)
 
 
 def _points(rows: FrameRows | SpanRows, chosen: np.ndarray) -> Points:
@@ -269,6 +266,7 @@ def _recordings(run: FeatureRun) -> Iterator[dict[str, Any]]:
 
 def _warnings(runs: Sequence[FeatureRun]) -> Iterator[str]:
     """What the reader should know; each sentence once."""
+    yield from runs[0].notes
     for run in runs:
         ways = {(file.metadata.get("engine"), file.metadata.get("precision")) for file in run.files}
         if len(ways) > 1:
@@ -278,3 +276,19 @@ def _warnings(runs: Sequence[FeatureRun]) -> Iterator[str]:
             yield from (f"{file.name}: {warning}" for warning in file.metadata.get("warnings", ()))
     if len(runs[0].files) < 2:
         yield "There is one recording: no interval can be drawn over recordings."
+
+
+def _span_notes(rows: FrameRows | SpanRows) -> Iterator[str]:
+    """What the reader should know of phones and words that are shorter than frames."""
+    if not isinstance(rows, SpanRows):
+        return
+    if rows.n_nearest:
+        where = "middle third" if rows.span == "phone" else "span"
+        yield (
+            f"{rows.n_nearest} of {rows.n_rows} {rows.span}s are too short to hold a frame's centre in their {where}; "
+            "each is the frame nearest to its middle."
+        )
+    if rows.n_repeated:
+        yield f"{rows.n_repeated} {rows.span}s have the very same frames as one before."
+    if rows.n_empty:
+        yield f"{rows.n_empty} {rows.span}s end where they begin and were left out."

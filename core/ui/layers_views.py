@@ -127,7 +127,7 @@ def _counts(model: ModelFindings, span: str) -> str:
 
 
 def _how(findings: LayersFindings) -> str:
-    seconds = sum(float(one.get("seconds", 0.0)) for one in findings.recordings)
+    seconds = sum(float(one.get("seconds") or 0.0) for one in findings.recordings)
     n = len(findings.recordings)
     recordings = f"{n} recording" + ("s" if n != 1 else "") + (f", {in_words(seconds)}" if seconds else "")
     spent = ", ".join(f"{stage} {taken:,.1f} s" for stage, taken in findings.seconds.items())
@@ -167,7 +167,7 @@ def _columns(rows: RowTable) -> list[str]:
 
 def _cells(rows: RowTable) -> Iterator[list[str]]:
     for place, recording in enumerate(rows.recording.tolist()):
-        times = [f"{rows.start[place]:.4f}", f"{rows.stop[place]:.4f}"]
+        times = [f"{time:.4f}" if np.isfinite(time) else "" for time in (rows.start[place], rows.stop[place])]
         yield [rows.recordings[recording], *times, *(str(labels[place]) for labels in rows.labels.values())]
 
 

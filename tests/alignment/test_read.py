@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from praatio import textgrid
 
-from core.alignment.read import find_alignment, read_alignment, read_alignments
+from core.alignment.read import read_alignment, read_alignments
 from core.alignment.segments import Segment, from_onsets, without_silence
 from core.errors import DataError, InputError
 
@@ -40,6 +40,13 @@ def save(path, text):
 
 def ctm_lines(name="rec", segments=WORDS):
     return [f"{name} 1 {start:.2f} {stop - start:.2f} {label} 0.9" for start, stop, label in segments if label]
+
+
+def sources(folder, *names):
+    """Which file each recording got, below the folder."""
+    found = read_alignments(folder, names)
+    assert list(found) == [name for name in names if name in found]
+    return {name: one.source.relative_to(folder).as_posix() for name, one in found.items()}
 
 
 def only(found, **tiers):
@@ -101,7 +108,7 @@ def test_the_real_speechbrain_json(shared_data):
     everyone = read_alignments(path, [f"spk{s}_snt{k}" for s in (1, 2) for k in range(1, 7)])
     assert sorted(everyone) == [f"spk{s}_snt{k}" for s in (1, 2) for k in range(1, 5)]
     with pytest.raises(DataError, match=r"ASR_train\.json.*ASR_train_39p\.json"):
-        find_alignment(path.parent, "spk1_snt1")
+        read_alignments(path.parent, ["spk1_snt1"])
 
 
 # ---- one content, many formats ----
@@ -239,23 +246,92 @@ def test_an_alignment_is_found_by_its_exact_name_in_any_sub_folder(tmp_path):
     save(tmp_path / "rec.v1.json", json.dumps({"model_name": "features of Strata", "num_frames": 3}))
     save(tmp_path / "rec.v1.csv", "file,channel\nrec.v1.wav,1\n")
     save(tmp_path / ".hidden" / "rec.v1.TextGrid", "")
-    assert find_alignment(tmp_path, "rec.v1") == path
+    assert read_alignments(tmp_path, ["rec.v1"])["rec.v1"].source == path
     with pytest.raises(DataError, match=r"no alignment .* of rec\.v2; found rec, rec\.v1\. Name each"):
-        find_alignment(tmp_path, "rec.v2")
+        read_alignments(tmp_path, ["rec.v2"])
     with pytest.raises(InputError, match="does not exist"):
-        find_alignment(tmp_path / "gone", "rec")
+        read_alignments(tmp_path / "gone", ["rec"])
 
 
 def test_accents_spelt_in_two_ways_are_one_name(tmp_path):
     path = save_textgrid(tmp_path / "cafe\u0301.TextGrid")
-    assert find_alignment(tmp_path, "caf\u00e9") == path
+    assert read_alignments(tmp_path, ["caf\u00e9"])["caf\u00e9"].source == path
 
 
 def test_two_files_of_one_name_are_no_guess(tmp_path):
-    save_textgrid(tmp_path / "rec.TextGrid")
+    (tmp_path / "a").mkdir()
+    save_textgrid(tmp_path / "a" / "rec.TextGrid")
     save(tmp_path / "b" / "rec.ctm", "\n".join(ctm_lines()))
-    with pytest.raises(DataError, match=r"Several files could be the alignment of rec: .*rec\.TextGrid.*"):
+    with pytest.raises(
+        DataError, match=r"Several files could be the alignment of rec: .*a.rec\.TextGrid, .*b.rec\.ctm"
+    ):
         read_alignments(tmp_path, ["rec"])
+    save(tmp_path / "a" / "rec.ctm", "\n".join(ctm_lines()))
+    with pytest.raises(DataError, match=r"of a/rec: .*a.rec\.TextGrid, .*a.rec\.ctm"):
+        read_alignments(tmp_path, ["a/rec"])
+
+
+# ---- recordings of one base name ----
+
+
+def csv_of(label):
+    return f"start,stop,phone\n0,0.5,{label}\n"
+
+
+def test_recordings_of_one_base_name_find_their_alignments_by_their_paths(tmp_path):
+    for speaker in ("s1", "s2"):
+        save(tmp_path / speaker / "u.csv", csv_of(speaker))
+    save(tmp_path / "s2" / "v.csv", csv_of("v"))
+    found = read_alignments(tmp_path, ["s1/u", "s2/u", "v"])
+    assert {name: one.tiers["phone"][0].label for name, one in found.items()} == {"s1/u": "s1", "s2/u": "s2", "v": "v"}
+    assert sources(tmp_path, "s2/u") == {"s2/u": "s2/u.csv"}
+    with pytest.raises(DataError, match=r"Several files could be the alignment of u: .*s1.u\.csv, .*s2.u\.csv"):
+        read_alignments(tmp_path, ["u"])
+
+
+def test_one_alignment_is_never_given_to_two_recordings(tmp_path):
+    save(tmp_path / "u.csv", csv_of("a"))
+    with pytest.raises(DataError, match=r"u\.csv could be .* several recordings .*: s1/u, s2/u\. .*s1.u\.TextGrid and"):
+        read_alignments(tmp_path, ["s1/u", "s2/u"])
+    with pytest.raises(DataError, match="Two recordings are called u"):
+        read_alignments(tmp_path, ["u", "v", "u"])
+    with pytest.raises(DataError, match=r"several recordings .*: u\.wav, u\.flac"):
+        read_alignments(tmp_path, ["u.wav", "u.flac"])
+    assert sources(tmp_path, "s1/u", "s1/v") == {"s1/u": "u.csv"}
+    assert sources(tmp_path, "u", "s1/u") == {"u": "u.csv"}  # by its path; the other has none
+
+
+def test_an_alignment_that_is_anothers_by_its_path_is_not_taken(tmp_path):
+    save(tmp_path / "s1" / "u.csv", csv_of("a"))
+    assert sources(tmp_path, "s1/u", "s2/u") == {"s1/u": "s1/u.csv"}
+    save(tmp_path / "s3" / "u.csv", csv_of("b"))
+    with pytest.raises(DataError, match=r"s3.u\.csv could be .*: s1/u, s2/u"):
+        read_alignments(tmp_path, ["s1/u", "s2/u"])
+
+
+def test_tables_of_several_recordings_are_searched_by_the_full_name_first(tmp_path):
+    rows = ["file,start,stop,phone", "s1/u.wav,0,1,a", "./s2/u,0,1,b", "s2\\w.flac,0,1,c"]
+    save(tmp_path / "all.csv", "\n".join(rows))
+    found = read_alignments(tmp_path, ["s1/u", "s2/u", "other/w"])
+    assert [one.tiers["phone"][0].label for one in found.values()] == ["a", "b", "c"]
+    with pytest.raises(DataError, match=r"Several files could be the alignment of u: .*all\.csv"):
+        read_alignments(tmp_path, ["u"])
+    ctm = save(tmp_path / "ctm" / "u.ctm", "\n".join([*ctm_lines("s1/u", WORDS[:2]), *ctm_lines("s2/u")])).parent
+    found = read_alignments(ctm, ["s1/u", "s2/u"])
+    assert [len(one.tiers["word"]) for one in found.values()] == [1, 2]
+    save(ctm / "u.ctm", "\n".join(ctm_lines("u")))
+    with pytest.raises(DataError, match=r"u\.ctm could be .* several recordings"):
+        read_alignments(ctm, ["s1/u", "s2/u"])
+    save(ctm / "s1" / "u.ctm", "\n".join(ctm_lines("u")))
+    (ctm / "u.ctm").unlink()
+    assert sources(ctm, "s1/u", "s2/u") == {"s1/u": "s1/u.ctm"}
+
+
+def test_segments_without_length_are_left_out_and_counted(tmp_path):
+    text = "\n".join(["start,stop,label,tier", "0,0.1,a,phone", "0.1,0.1,b,phone", "0.1,0.1,sil,phone", "0,0.2,w,word"])
+    found = read_alignment(save(tmp_path / "rec.csv", text))
+    assert only(found, phone=(Segment(0, 0.1, "a"),), word=(Segment(0, 0.2, "w"),))
+    assert found.n_empty == {"phone": 1, "word": 0} and found.n_silent == 1
 
 
 def test_many_recordings_at_once_leave_out_those_without(tmp_path):

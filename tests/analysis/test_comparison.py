@@ -10,11 +10,13 @@ from core.analysis.comparison import (
     OVERLAP,
     compare_models,
     compared,
+    counts_compare,
     rank_trend,
     rises_at_top,
     sharp_boundaries,
     variance_peak,
 )
+from core.analysis.statistics import effective_rank
 from tests.findings_fakes import make_findings
 
 
@@ -250,18 +252,135 @@ def test_one_recording_has_no_intervals_and_the_table_says_so():
     assert row(findings, "Similarity of first and last layer").verdict == NO_INTERVAL
 
 
-@pytest.mark.parametrize("n, compares", [(1_190, True), (1_100, False)])
-def test_other_numbers_of_rows_are_not_compared(n, compares):
-    tops = [statistics(std=[1, 1, 1, 1, 1, 2, 1]), statistics(std=[1, 1, 2, 1, 1, 1, 1])]
-    fewer = two(lambda m: tops[0](replace(m, n_rows=1_200)), lambda m: tops[1](replace(m, n_rows=n)))
-    verdict = row(fewer, "Largest deviation").verdict
-    assert verdict == ("Layer 5 against layer 2." if compares else f"Not compared: 1,200 rows against {n:,}.")
+N_FREE = [
+    "Processing stages",
+    "Zero-centred features",
+    "Largest deviation",
+    "Variance range",
+    "Similarity of neighbouring layers",
+    "Similarity of first and last layer",
+    "Anisotropy",
+]
+N_BOUND = ["Variance on two principal axes", "Effective rank", "Phone probe"]
+
+
+def counts(n, stride=0.02):
+    """Plant one count of rows wherever there is one."""
+
+    def plant(model):
+        layers = tuple(replace(layer, n_fitted=n) for layer in model.projections)
+        curves = tuple(replace(one, n=n) for one in model.curves)
+        facts = {**model.facts, "frame_stride": stride}
+        model = replace(model, projections=layers, curves=curves, facts=facts, n_frames=n, n_rows=n, n_used=n)
+        return similarity(n=n)(model)
+
+    return plant
+
+
+def test_a_frame_of_padding_refuses_nothing():
+    findings = two(counts(366), counts(370))
+    for aspect in N_FREE + N_BOUND:
+        verdict = row(findings, aspect).verdict
+        assert "Not compared" not in verdict and verdict.endswith(" From 366 against 370 rows.")
+    assert row(findings, "Rows").verdict == "Rows differ by 1.1 %."
+
+
+@pytest.mark.parametrize("n, compares", [(160, True), (150, False)])
+def test_frame_rates_of_50_and_75_compare_what_does_not_depend_on_rows(n, compares):
+    """The fakes have 16 dims: from 160 rows on, ranks and fits hardly depend on the count."""
+    findings = two(counts(n), counts(n * 3 // 2, 1 / 75))
+    for aspect in N_FREE:
+        assert "Not compared" not in row(findings, aspect).verdict
+    for aspect in N_BOUND:
+        assert row(findings, aspect).verdict.startswith("Not compared: it depends on the number") is not compares
+    assert row(findings, "Rows").verdict == "Rows differ by 33.3 %; frame rates differ, 50 against 75 a second."
+
+
+def test_words_of_models_with_unlike_rates_are_as_many():
+    findings = two(counts(366), lambda model: replace(counts(366, 1 / 75)(model), n_frames=549))
+    assert row(findings, "Rows").verdict == "Same number of rows; frame rates differ, 50 against 75 a second."
+
+
+@pytest.mark.parametrize(
+    "first, second, compare",
+    [
+        ((100, 64), (110, 64), True),
+        ((100, 64), (111, 64), False),
+        ((640, 64), (1_280, 64), True),
+        ((639, 64), (1_278, 64), False),
+        ((640, 64), (1_281, 64), False),
+        # Each model needs rows for its own dims.
+        ((3_840, 384), (5_760, 128), True),
+        ((2_000, 384), (3_000, 128), False),
+    ],
+)
+def test_counts_that_compare(first, second, compare):
+    assert counts_compare(first, second) is compare
+    assert counts_compare(second, first) is compare
+
+
+def test_a_rank_moves_with_the_rows_where_counts_are_refused_and_not_where_they_compare():
+    """White noise of 64 dims at counts on both sides of the rule: its rank is 64 times exp(-dims / (2 rows))."""
+    rank = {n: effective_rank(np.linalg.eigvalsh(np.cov(noise(n).T))) for n in (64, 96, 640, 1_280)}
+    assert counts_compare((640, 64), (1_280, 64)) and rank[1_280] / rank[640] < 1.03
+    assert not counts_compare((64, 64), (96, 64)) and rank[96] / rank[64] > 1.15
+    assert rank[640] == pytest.approx(64 * np.exp(-64 / 1_280), rel=0.01)
+
+
+def noise(n):
+    return np.random.default_rng(n).standard_normal((n, 64))
+
+
+@pytest.mark.parametrize(
+    "n_layers, refused",
+    [
+        (1, ["Processing stages", "Largest deviation", "Effective rank"]),
+        (2, ["Similarity of first and last layer"]),
+        (3, ["Similarity of neighbouring layers"]),
+        (4, []),
+    ],
+)
+def test_a_codec_has_few_layers_to_compare(n_layers, refused):
+    """A layer is like itself, which says nothing beside the first and last of another model."""
+    planted = replace(two(), models=(two().models[0], make_findings(n_layers=n_layers, n=60).models[0]))
+    verdicts = {line.aspect: line.verdict for line in compare_models(planted)}
+    assert all(verdicts[aspect].startswith("Not compared: it takes at least") for aspect in refused)
+    allowed = {aspect for aspect, verdict in verdicts.items() if "it takes at least" not in verdict}
+    assert allowed >= {"Zero-centred features", "Variance range", "Anisotropy"}
+    assert bool(refused) == any("it takes at least" in verdict for verdict in verdicts.values())
+
+
+def test_pwcca_keeps_axes_by_the_rows_and_compares_like_counts_only():
+    def planted(n):
+        return lambda model: similarity(kind="pwcca")(counts(n)(model))
+
+    verdict = row(two(planted(100), planted(150)), "Similarity of first and last layer").verdict
+    assert verdict.startswith("Not compared: it depends on the number of rows, 100 against 150.")
+
+
+def test_other_recordings_are_not_compared():
+    def elsewhere(model):
+        names = tuple(f"other_{name}" for name in model.table.recordings)
+        return replace(model, table=replace(model.table, recordings=names))
+
+    findings = two(second=elsewhere)
+    for aspect in N_FREE + N_BOUND:
+        assert row(findings, aspect).verdict == "Not compared: the recordings differ."
+
+
+def test_an_interval_that_is_not_a_number_is_none():
+    """Fewer than five groups give a value and no interval; what is said of it must not claim one."""
+    values = np.full(7, 0.3)
+    for ends in (None, np.full(7, np.nan)):
+        line = row(two(curve("phone_accuracy", values=values, low=ends, high=ends, shuffled=ends)), "Phone probe")
+        assert line.first.startswith("best at layer 0: 0.30; no interval; chance")
+        assert "nan" not in line.first and line.verdict == NO_INTERVAL
+    assert "two" not in NO_INTERVAL
 
 
 @pytest.mark.parametrize(
     "change, aspect",
     [
-        (similarity(n=40), "Similarity of first and last layer"),
         (lambda model: replace(model, n_used=40), "Effective rank"),
         (curve("phone_accuracy", n=40), "Phone probe"),
         (curve("phone_accuracy", split="block"), "Phone probe"),

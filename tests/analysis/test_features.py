@@ -6,10 +6,14 @@ import zipfile
 
 import numpy as np
 import pytest
+import soundfile
 
-from core.analysis.features import open_feature_set, open_features
+from core import tasks
+from core.analysis.features import is_readable_features, open_feature_set, open_features
+from core.arrays import EmbedSettings, OutputSettings
 from core.errors import DataError, InputError
 from tests.analysis.feature_files import CLOCK, edit_json, planted, write_features
+from tests.tiny_models import save_tiny
 
 
 def raw_npz(path, members, compression=zipfile.ZIP_STORED):
@@ -154,13 +158,50 @@ def test_a_json_that_is_of_something_else_is_refused(tmp_path, content, words):
         open_features(path)
 
 
+def test_a_file_that_was_cut_or_damaged_is_no_readable_one(tmp_path):
+    path = write_features(tmp_path, "x", planted(40))
+    whole = path.read_bytes()
+    assert is_readable_features(path) and not is_readable_features(tmp_path / "gone.npz")
+    middle = len(whole) // 2
+    damaged = {
+        "nothing": b"", "half": whole[:middle], "short by a byte": whole[:-1],
+        "zeros at the end": whole[:-900] + bytes(900),
+        "a hole": whole[: middle - 64] + whole[middle + 64 :], "no beginning": whole[64:],
+        "a page of zeros": bytes(4_096) + whole[4_096:],
+    }  # fmt: skip
+    for what, content in damaged.items():
+        path.write_bytes(content)
+        assert not is_readable_features(path), what
+    path.write_bytes(whole)
+    path.with_suffix(".json").write_text("{")
+    assert not is_readable_features(path)
+
+
+def test_a_member_that_reaches_beyond_the_file_is_refused(tmp_path):
+    """The directory is sound, and says that the last layer has more bytes than lie before it."""
+    path = raw_npz(tmp_path / "x.npz", {"layer_0.npy": npy(np.zeros((4, 3), "f4"))})
+    layer, content = npy(np.zeros((400, 3), "f4")), bytearray(path.read_bytes())
+    size = len(npy(np.zeros((4, 3), "f4"))).to_bytes(4, "little")
+    begin = content.index(b"PK\x01\x02")
+    content[30 + len("layer_0.npy") : begin - 48] = layer[: begin - 48 - 30 - len("layer_0.npy")]
+    path.write_bytes(bytes(content).replace(size, len(layer).to_bytes(4, "little")))
+    assert not is_readable_features(path)
+    with pytest.raises(DataError, match=r"x\.npz is no \.npz that can be read"):
+        open_features(path)
+
+
+@pytest.mark.parametrize(("written", "channel"), [(2, 2), ("mean of all", None), (None, None), (True, None)])
+def test_the_channel(tmp_path, written, channel):
+    assert open_features(write_features(tmp_path, "x", planted(9), channel=written)).channel == channel
+
+
 # ---- several recordings ----
 
 
 def test_a_set_takes_stems_as_names_and_longer_ones_where_they_collide(tmp_path):
     paths = [write_features(tmp_path / folder, name, planted(9)) for folder, name in (("a", "x"), ("b", "y"))]
     assert [opened.name for opened in open_feature_set(paths)] == ["x", "y"]
-    paths.append(write_features(tmp_path / "b", "x", planted(9)))
+    paths.append(write_features(tmp_path / "b", "x", planted(9), input_sha256="another"))
     assert [opened.name for opened in open_feature_set(paths)] == ["a/x", "b/y", "b/x"]
     assert [opened.name for opened in open_feature_set(paths, ["1", "2", "3"])] == ["1", "2", "3"]
     with pytest.raises(InputError, match="'1' is given twice"):
@@ -185,3 +226,53 @@ def test_layers_dims_and_clocks_must_agree(tmp_path):
     for other, words in ((fewer, "layers 0-12 and .* 0-3"), (wider, "5 values a frame"), (later, "different clocks")):
         with pytest.raises(DataError, match=words):
             open_feature_set([first, other])
+
+
+def test_one_recording_does_not_count_twice(tmp_path):
+    first = write_features(tmp_path / "a", "x", planted(9), channel="mean of all", original_channels=2)
+    same = write_features(tmp_path / "b", "x", planted(9), channel="mean of all", original_channels=2)
+    other = write_features(tmp_path / "c", "x", planted(9), channel=2, original_channels=2)
+    with pytest.raises(DataError, match=r"a/x \(.*a.x\.npz\) and b/x \(.*b.x\.npz\) are of one recording .* Leave one"):
+        open_feature_set([first, same])
+    assert len(open_feature_set([first, other])) == 2
+    for path, channel in ((first, "mean of all"), (same, 1)):
+        edit_json(path, original_channels=1, channel=channel)  # the only channel is the mean
+    with pytest.raises(DataError, match="of one recording"):
+        open_feature_set([first, same])
+    for path in (first, same):
+        edit_json(path, input_sha256=None)
+    assert len(open_feature_set([first, same])) == 2  # what is not known cannot be checked
+
+
+@pytest.mark.parametrize(
+    ("key", "flag"), [("chunk_seconds", "--chunk-seconds"), ("context_seconds", "--context-seconds")]
+)
+def test_recordings_cut_with_different_settings_are_not_mixed(tmp_path, key, flag):
+    windows = {"chunk_seconds": 5.0, "context_seconds": 2.0, "n_windows": 3, "engine": "torch", "precision": "fp32"}
+    first = write_features(tmp_path, "a", planted(9), **windows)
+    whole = write_features(tmp_path, "b", planted(9), **windows | {key: 3.0, "n_windows": 1})
+    other = write_features(tmp_path, "c", planted(9), **windows | {key: 3.0})
+    engine = write_features(tmp_path, "d", planted(9), **windows | {"engine": "openvino", "precision": "bf16"})
+    with pytest.raises(DataError, match=rf"a\.npz was computed with .* of (5|2) s and .*c\.npz .* of 3 s.*{flag}"):
+        open_feature_set([first, whole, other])
+    unknown = write_features(tmp_path, "e", planted(9), **windows | {key: None})
+    assert len(open_feature_set([first, whole, engine, unknown])) == 4
+
+
+@pytest.mark.parametrize(("family", "settings"), [
+    ("whisper", {}), ("whisper", {"chunk_seconds": 100.0}), ("whisper", {"context_seconds": 12.0}),
+    ("wav2vec2-stable", {"chunk_seconds": 2.0}), ("wav2vec2-stable", {}),
+])  # fmt: skip
+def test_one_run_over_short_and_long_recordings_is_one_set(tmp_path, family, settings):
+    """Real plans: the seconds written differ with the length of a recording, the settings behind them do not."""
+    save_tiny(tmp_path / "model", family)
+    paths = []
+    for index, seconds in enumerate((0.7, 3.0, 10.5, 29.99, 30.5, 41.0)):
+        samples = np.random.default_rng(index).normal(size=round(seconds * 16_000)) * 0.1
+        soundfile.write(tmp_path / f"{index}.wav", samples, 16_000)
+        embed = EmbedSettings(model=str(tmp_path / "model"), layers="all", engine="torch", precision="fp32", **settings)
+        output = OutputSettings(tmp_path / "features", formats=("npz", "json"))
+        paths.append(tasks.embed(tmp_path / f"{index}.wav", embed, output).files["npz"])
+    files = open_feature_set(paths)
+    seen = {(file.metadata["chunk_seconds"], file.metadata["context_seconds"]) for file in files}
+    assert len(files) == 6 and len(seen) > 1

@@ -234,6 +234,19 @@ def test_segments_too_short_for_a_frame_take_the_nearest_one():
     assert edges.first.tolist() == [0] and edges.count.tolist() == [2] and edges.n_nearest == 0
 
 
+def test_rows_of_the_nearest_frame_and_of_one_frame_are_counted(tmp_path):
+    phones = [(0.0, 0.1, "long"), (0.5, 0.504, "a"), (0.504, 0.508, "b"), (0.508, 0.512, "c"), (0.7, 0.703, "d")]
+    alignment = replace(aligned(phone=phones, word=[(0.0, 0.6, "w")]), n_empty={"phone": 3, "word": 1})
+    files = one(tmp_path)
+    rows = SpanRows(files, {"x": alignment}, "phone")
+    values = rows.take(np.arange(5))[0]
+    assert values[:, 0].tolist() == [2, 24, 25, 25, 34]  # centres at 0.4925 and 0.5125 s
+    assert (values[2] == values[3]).all()
+    assert (rows.n_rows, rows.n_nearest, rows.n_repeated, rows.n_empty) == (5, 4, 1, 3)
+    words = SpanRows(files, {"x": alignment}, "word")
+    assert (words.n_nearest, words.n_repeated, words.n_empty) == (0, 0, 1)
+
+
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=20, unique=True), st.lists(st.floats(-1, 11), max_size=9))
 @settings(max_examples=100, deadline=None)
 def test_nearest_is_nearest(places, wanted):

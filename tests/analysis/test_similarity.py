@@ -146,6 +146,19 @@ def test_layers_stay_in_numeric_order_at_24():
     assert [layer for cluster in found.clusters for layer in cluster] == list(range(25))
 
 
+@pytest.mark.parametrize(
+    "recording, halves",
+    [
+        (np.arange(400) // 50, "one half of the recordings and"),
+        (np.zeros(400, dtype=int), "one half of the stretches of the recording and"),
+        (np.arange(400) // 300, "one half of the stretches of the recordings and"),
+    ],
+)
+def test_pwcca_says_what_it_was_fitted_on(recording, halves):
+    values = np.random.default_rng(7).normal(size=(2, 400, 6))
+    assert halves in similarity_within("a", points(list(values), recording, (0, 1)), "pwcca").note
+
+
 @pytest.mark.parametrize("kind", ["cka", "cosine", "pwcca"])
 def test_records_say_what_they_are(kind):
     chance = np.random.default_rng(6)

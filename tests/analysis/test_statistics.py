@@ -76,6 +76,16 @@ def test_outlier_dims_are_named_largest_first():
     assert outlier_dimensions(np.full(8, 3.0)) == ()
 
 
+def test_dims_that_are_always_zero_make_no_outliers_of_the_others():
+    """40 of 64 dims are zero: a median over all of them is zero, and every living dim would be above it."""
+    values = np.random.default_rng(4).normal(size=(2_000, 64))
+    values[:, :40] = 0
+    assert describe(values).outlier_dimensions == ()
+    values[:, 50] *= 8
+    assert describe(values).outlier_dimensions == (50,)
+    assert outlier_dimensions(np.zeros(8)) == ()
+
+
 def test_one_row_has_no_variance():
     moments = LayerMoments((0,), 4)
     moments.add(np.ones((1, 1, 4)))

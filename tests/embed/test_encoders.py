@@ -71,7 +71,7 @@ def make_encoder(folder, **preprocessor):
 
 def compute(encoder, samples, layers="all", **seconds):
     """States through the pipeline, (n_layers, frames, dim): in one window where no seconds are given."""
-    numbers = resolve_layers(layers, encoder.spec)
+    numbers = resolve_layers(layers, encoder.spec.name, encoder.spec.n_layers)
     wanted = EmbedSettings(**({"chunk_seconds": 1000.0} | seconds))
     with Signal.from_array(samples, encoder.spec.clock.sampling_rate) as signal:
         windows = plan(encoder.spec, signal.n_samples, wanted, "noise")

@@ -13,7 +13,7 @@ from core.embed.formats import json_bytes
 from core.figures.exports import csv_text, projector_files, readable, tsv_text, write_exports
 from core.figures.summary import summary
 from core.findings import Points, RowTable
-from tests.findings_fakes import make_analysis, make_findings
+from tests.findings_fakes import make_analysis, make_findings, without_times
 
 MODEL = "facebook_wav2vec2-base"
 HOSTILE = ["a\tb", "c\nd", 'say "e", f', "=HYPERLINK(1)", "+g", "@h", "\u2028i", "k\0l", "", "\ud800m", "n" * 5_000]
@@ -222,7 +222,7 @@ def test_the_summary_has_the_keys_of_the_issue():
     assert {"kind", "matrix", "noise_floor", "low", "high", "n", "n_floor", "clusters"} <= set(found["similarity"])
     assert found["similarity"]["matrix"] == model.similarity.matrix.tolist()
     assert found["recordings"][1]["sha256"] == f"{1:064x}"
-    assert "models" not in found
+    assert [model["model"] for model in found["models"]] == [found["model"]]
 
 
 def test_the_summary_sets_models_and_controls_side_by_side(analysis):
@@ -242,6 +242,23 @@ def test_what_is_not_a_number_is_null_in_strict_json():
     found = strict(json_bytes(summary(replace(findings, models=(model,)))).decode())
     assert found["layers"][0]["anisotropy"] is None
     assert found["layers"][0]["effective_rank"] is None
+
+
+def test_times_that_are_not_known_stay_empty(tmp_path):
+    findings, points = make_analysis(n_layers=2, n=40)
+    findings = without_times(findings)
+    table = findings.models[0].table
+    points = {name: Points(one.layers, one.values, table) for name, one in points.items()}
+    files = write_exports(findings, points, tmp_path)
+    assert {row["start"] for row in read_csv(files[f"points_{MODEL}.csv"])} == {""}
+    atlas = parquet.read_table(files[f"atlas_{MODEL}.parquet"])
+    assert atlas["start"].null_count == len(atlas)
+    assert atlas["text"][0].as_py().endswith(" · speaker00_take1.wav")
+    header, first, *_ = files[f"projector/{MODEL}/metadata.tsv"].read_text().splitlines()
+    assert first.split("\t")[header.split("\t").index("start")] == ""
+    assert np.isnan(np.load(files[f"points_{MODEL}.npz"])["start"]).all()
+    found = strict(json_bytes(summary(findings)))
+    assert {one["seconds"] for one in found["recordings"]} == {None}
 
 
 def test_writing_again_replaces_files_whole(tmp_path):

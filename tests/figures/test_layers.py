@@ -13,7 +13,7 @@ from core.errors import DataError, InputError
 from core.figures.layers import curves, scatter, similarity, style, variances
 from core.figures.plotly_json import to_json
 from core.findings import RowTable
-from tests.findings_fakes import make_findings
+from tests.findings_fakes import make_findings, without_times
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -413,6 +413,21 @@ def test_a_button_for_each_colouring_shows_its_own_legend(two):
         assert told["marker.showscale"][0] == (button["label"] == "colour: time")
         own = [trace["marker"]["color"] for trace in figure["data"][1:]]
         assert told["marker.color"][1:] == own
+
+
+@pytest.mark.parametrize("three_d", [False, True])
+def test_points_without_times_are_coloured_by_their_order(two, three_d):
+    model = without_times(two).models[0]
+    assert scatter.colourings(model.table)[:2] == ["order", "recording"]
+    figure = scatter.pca_figure(model, three_d)
+    to_json(figure)
+    points = figure["data"][0]
+    np.testing.assert_array_equal(unpacked(points["marker"]["color"]), np.arange(len(model.table)))
+    assert (points["marker"]["cmin"], points["marker"]["cmax"]) == (0, len(model.table) - 1)
+    assert points["marker"]["colorbar"]["ticksuffix"] == ""
+    assert points["hovertemplate"] == "%{hovertext}<br>point %{customdata[0]:,d}<extra></extra>"
+    assert "coloured by their order" in scatter.pca_caption(model) and "by their order" in scatter.tsne_caption(model)
+    assert "coloured by their order" not in scatter.pca_caption(two.models[0])
 
 
 def test_labels_nobody_knows_are_no_colouring(two):

@@ -15,7 +15,7 @@ from core.figures.sheets.matrices import layer_similarity
 from core.figures.sheets.points import MOST_CLASSES, colour_points
 from core.figures.sheets.sheet import COLOURS, DOUBLE, MARKERS, Style, chosen_layers, sparse
 from core.figures.sheets.subject import Subject
-from tests.findings_fakes import make_findings
+from tests.findings_fakes import make_findings, without_times
 
 MODEL = "facebook_wav2vec2-base"
 NAMES = (
@@ -166,7 +166,18 @@ def test_points_take_the_best_label_there_is():
     alone = make_findings(n_layers=1, n=60, n_recordings=1).models[0]
     timed = colour_points(replace(alone, table=replace(alone.table, labels={})))
     assert timed.name == "time in the recording"
-    np.testing.assert_array_equal(timed.times, alone.table.start)
+    np.testing.assert_array_equal(timed.scale, alone.table.start)
+
+
+def test_points_without_times_are_drawn_in_their_order(tmp_path):
+    findings = without_times(make_findings(n_layers=2, n=60, n_recordings=1))
+    alone = replace(findings.models[0], table=replace(findings.models[0].table, labels={}))
+    colouring = colour_points(alone)
+    assert colouring.name == "order, since the features tell no times"
+    np.testing.assert_array_equal(colouring.scale, np.arange(60))
+    files = write_figures(replace(findings, models=(alone,)), tmp_path)
+    drawn = next(path for name, path in files.items() if name.startswith("pca") and path.suffix == ".svg")
+    assert any("the features tell no times" in text for text in svg_texts(drawn))
 
 
 def test_rare_and_missing_labels_are_grey_and_counted():

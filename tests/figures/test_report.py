@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from core.analysis.comparison import compare_models
-from core.figures.layers.tables import Table, best_table
+from core.figures.layers.tables import Table, best_table, recording_table
 from core.figures.report import inline_json, report_html
-from tests.findings_fakes import make_findings
+from tests.findings_fakes import make_findings, without_times
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -134,6 +134,34 @@ def test_a_report_needs_neither_curves_nor_tsne():
     bare = make_findings(n_layers=2, n=60, with_curves=False, with_tsne=False)
     page = Page(report_html(bare))
     assert not any("tsne" in one["data-figure"] or "property" in one["data-figure"] for one in page.named("figure"))
+
+
+@pytest.mark.parametrize("n_recordings", [1, 3])
+def test_features_without_times_make_a_report(n_recordings):
+    findings = without_times(make_findings(n_models=2, n_layers=3, n=60, control=True, n_recordings=n_recordings))
+    page = Page(report_html(findings, compare_models(findings)))
+    text = " ".join(page.texts)
+    assert f"recording{'s' * (n_recordings > 1)}, of unknown length, 240 frames" in text
+    assert "The features tell no times: points are coloured by their order instead." in text
+    assert recording_table(findings).rows[0][1::2] == ("–", "–")
+    for name in (attributes["data-figure"] for attributes in page.named("figure")):
+        json.loads(page.scripts[name], parse_constant=pytest.fail)
+
+
+def test_known_lengths_are_added_up_and_the_rest_is_counted(two):
+    facts = [{"name": "a", "seconds": 61.0}, {"name": "b", "seconds": None}, {"name": "c"}]
+    texts = Page(report_html(replace(two, recordings=tuple(facts)))).texts
+    assert any("3 recordings, 1 min 1 s and 2 recordings of unknown length, " in text for text in texts)
+
+
+def test_controls_and_floors_are_put_into_place(two):
+    """Layers of random weights that are all alike are said to be expected, and only these."""
+    flat = np.full((5, 5), 0.99)
+    trained, tuned, control, other = two.models
+    planted = [replace(one, similarity=replace(one.similarity, matrix=flat)) for one in (trained, control)]
+    told = " ".join(Page(report_html(replace(two, models=(planted[0], tuned, planted[1], other)))).texts)
+    assert told.count("layers that are all alike are to be expected") == 1
+    assert "The floor takes rows for independent; neighbouring rows are not" in told
 
 
 def test_the_best_layer_stands_beside_its_control(two):

@@ -245,6 +245,80 @@ def test_an_empty_features_folder(models, recordings, tmp_path):
         tasks.analyse_layers(request(models, recordings, tmp_path, inputs=()))
 
 
+def test_features_without_facts_are_analysed_to_the_end(tmp_path):
+    """The layerwise document's own files: layers alone, nothing beside them."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", **{f"layer_{n}": rng.normal(size=(60, 8)).astype("f") for n in range(13)})
+    settings = replace(QUICK, tsne=True, properties=True)
+    made = tasks.LayersRequest((), EmbedSettings(model="wav2vec2-base"), settings, tmp_path)
+    analysis = tasks.analyse_layers(made)
+    files = tasks.write_layers(analysis, tmp_path / "out")
+    summary = json.loads(files["summary"].read_text())
+    assert summary["model"] == "wav2vec2-base" and summary["n_frames"] == 120
+    assert [layer["index"] for layer in summary["layers"]] == list(range(13))
+
+
+def test_the_same_sound_under_two_names_counts_once(models, recordings, tmp_path):
+    """Otherwise it would stand on both sides of a split, and every interval would be too narrow."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for copy in ("one.wav", "two.wav"):
+        (folder / copy).write_bytes((recordings / "r0.wav").read_bytes())
+    (folder / "three.wav").write_bytes((recordings / "r1.wav").read_bytes())
+    analysis = tasks.analyse_layers(request(models, folder, tmp_path))
+    assert analysis.findings.models[0].table.recordings == ("one", "three")
+    assert any("two.wav" in warning and "once" in warning for warning in analysis.findings.warnings)
+
+
+def test_features_remember_their_channel(models, tmp_path):
+    """Log-mel energies of another channel than the features' would be those of another sound."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c", "d", "e", "f"):
+        loud = np.repeat(rng.normal(size=40) ** 2, 1_600)
+        both = np.stack(
+            [rng.normal(size=64_000) * loud[:64_000], rng.normal(size=64_000) * loud[:64_000][::-1]], axis=1
+        )
+        soundfile.write(tmp_path / f"{name}.wav", both * 0.05, RATE)
+    names = "".join(f"{name}.wav,2\n" for name in "abcdef")
+    (tmp_path / "list.csv").write_text("file,channel\n" + names)
+    settings = replace(QUICK, properties=True)
+    first = tasks.analyse_layers(request(models, tmp_path / "list.csv", tmp_path, settings))
+    again = tasks.analyse_layers(request(models, tmp_path, tmp_path, settings, inputs=()))
+    curves = [analysis.findings.models[0].curves[0] for analysis in (first, again)]
+    assert curves[0].name == curves[1].name == "mel_cca"
+    np.testing.assert_allclose(curves[0].values, curves[1].values, atol=1e-9)
+
+
+def test_a_damaged_cache_is_made_again(models, recordings, tmp_path):
+    first = tasks.analyse_layers(request(models, recordings, tmp_path))
+    damaged = next((tmp_path / "features").rglob("*.npz"))
+    damaged.write_bytes(damaged.read_bytes()[:3_000])
+    again = tasks.analyse_layers(request(models, recordings, tmp_path))
+    np.testing.assert_array_equal(
+        first.findings.models[0].similarity.matrix, again.findings.models[0].similarity.matrix
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": replace(QUICK, layers="0,9")},
+        {"settings": replace(QUICK, similarity="cosine"), "compare": "encodec"},
+        {"settings": replace(QUICK, seed=-1)},
+        {"settings": replace(QUICK, max_frames=3)},
+        {"settings": replace(QUICK, max_points=3)},
+        {"compare": "wav2vec2-stable"},
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_model_runs(models, recordings, tmp_path, changes):
+    if "compare" in changes:
+        changes = changes | {"compare": str(models / changes["compare"])}
+    with pytest.raises(InputError):
+        tasks.analyse_layers(request(models, recordings, tmp_path, **changes))
+    assert not (tmp_path / "features").exists()
+
+
 # --------------------------------------------------------------------------------------------------------------- files
 
 
@@ -271,4 +345,52 @@ def test_everything_is_written_and_nothing_overwritten(models, recordings, tmp_p
     assert all(path.is_file() and path.stat().st_size for path in files.values())
     with pytest.raises(OutputError, match="--force"):
         tasks.write_layers(analysis, tmp_path / "out")
-    tasks.write_layers(analysis, tmp_path / "out", force=True)
+    own = tmp_path / "out" / "data" / "notes.csv"
+    own.write_text("mine")
+    quick = tasks.analyse_layers(request(models, recordings, tmp_path, QUICK))
+    tasks.write_layers(quick, tmp_path / "out", force=True)
+    left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert "notes.csv" in left and not any(name.startswith(("tsne_", "curves")) for name in left)
+
+
+# -------------------------------------------------------------------------------------------------------------- spans
+
+
+@pytest.fixture
+def spoken(recordings, tmp_path):
+    """Two recordings of one name in two folders, each with its own alignment, as an aligner leaves them."""
+    for index, folder in enumerate(("s1", "s2")):
+        for kind in ("in", "al"):
+            (tmp_path / kind / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / "u.wav").write_bytes((recordings / f"r{index}.wav").read_bytes())
+        rows = "".join(f"{0.2 * n:.1f},{0.2 * n + 0.2:.1f},{folder}_{n % 3}\n" for n in range(9))
+        (tmp_path / "al" / folder / "u.csv").write_text("start,stop,phone\n" + rows)
+    return tmp_path
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_each_recording_has_its_own_alignment(models, spoken, again):
+    settings = replace(QUICK, span="phone", alignments=spoken / "al", max_points=20)
+    analysis = tasks.analyse_layers(request(models, spoken / "in", spoken, settings))
+    if again:  # from the features alone
+        analysis = tasks.analyse_layers(request(models, spoken / "in", spoken, settings, inputs=()))
+    table = analysis.findings.models[0].table
+    assert len(table) == 18
+    assert all(
+        name.startswith(f"s{number + 1}_") for number, name in zip(table.recording, table.labels["phone"], strict=True)
+    )
+
+
+def test_short_phones_are_counted(models, spoken):
+    (spoken / "al" / "s1" / "u.csv").write_text("start,stop,phone\n0.1,0.105,a\n0.5,0.7,b\n0.8,0.8,c\n0.9,1.2,d\n")
+    settings = replace(QUICK, span="phone", alignments=spoken / "al", max_points=20)
+    warnings = tasks.analyse_layers(request(models, spoken / "in", spoken, settings)).findings.warnings
+    assert any(warning.startswith("1 of 12 phones") for warning in warnings), warnings
+    assert any("1 phones end where they begin" in warning for warning in warnings), warnings
+
+
+def test_alignments_without_the_span_are_refused_before_a_model_runs(models, spoken):
+    settings = replace(QUICK, span="word", alignments=spoken / "al")
+    with pytest.raises(DataError, match=r"u\.csv holds phone"):
+        tasks.analyse_layers(request(models, spoken / "in", spoken, settings))
+    assert not (spoken / "features").exists()

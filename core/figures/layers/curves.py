@@ -174,8 +174,8 @@ def explained_caption(findings: LayersFindings) -> str:
     return (
         f"Share of the variance that lies on the first principal axes, fitted on {_fitted(findings)}. Dotted: the "
         "share that the same axes would have if the dims, with the same variances, were independent noise; a share "
-        "near it shows no structure. Much explained variance is not much information: one loud dim is enough."
-        + _dashed(findings)
+        "near it shows no structure. The floor takes rows for independent; neighbouring rows are not, and theirs would "
+        "be higher. Much explained variance is not much information: one loud dim is enough." + _dashed(findings)
     )
 
 

@@ -66,12 +66,12 @@ class Places:
 
 @dataclass(frozen=True)
 class Colouring:
-    """How points are coloured: by ``codes`` (n,), seconds, or numbers of ``classes`` of which the last may be "other".
+    """How points are coloured: by ``codes`` (n,), a scale, or numbers of ``classes`` of which the last may be "other".
 
     Attributes:
         name: What the reader chooses.
-        codes: (n,) seconds, or class numbers.
-        classes: Name and colour and symbol of each class, with its count; empty for seconds.
+        codes: (n,) seconds, places in the order of the points, or class numbers.
+        classes: Name and colour and symbol of each class, with its count; empty for a scale.
     """
 
     name: str
@@ -80,14 +80,18 @@ class Colouring:
 
 
 def pca_figure(
-    model: ModelFindings, three_d: bool = False, colour: str = "time", layer: int | None = None, span: str = "frame"
+    model: ModelFindings,
+    three_d: bool = False,
+    colour: str | None = None,
+    layer: int | None = None,
+    span: str = "frame",
 ) -> Figure:
     """Draw the rows on their principal axes, in the plane or in space.
 
     Args:
         model: Whose rows.
         three_d: Whether to draw the third axis; needs WebGL in the browser.
-        colour: One of :func:`colourings`; the reader changes it in the figure.
+        colour: One of :func:`colourings`, None for the first; the reader changes it in the figure.
         layer: Layer to begin with; None for the first.
         span: What a row is.
     """
@@ -96,7 +100,9 @@ def pca_figure(
     return figure
 
 
-def tsne_figure(model: ModelFindings, colour: str = "time", layer: int | None = None, span: str = "frame") -> Figure:
+def tsne_figure(
+    model: ModelFindings, colour: str | None = None, layer: int | None = None, span: str = "frame"
+) -> Figure:
     """Draw the rows' t-SNE; layers without one are left out.
 
     Raises:
@@ -122,7 +128,7 @@ def pca_caption(model: ModelFindings, span: str = "frame") -> str:
         f"Each point is a {span}; axes fitted on {counted(fitted, span)}, {_shown(model, span)}. One unit is the "
         "standard deviation along PC 1 of the layer, on all axes; signs are chosen so that layers agree. An axis whose "
         f"share is near its noise floor shows no structure.{hidden} Points that lie apart here lie apart in the layer; "
-        "points that lie together here need not."
+        f"points that lie together here need not.{_untimed(model.table)}"
     )
 
 
@@ -131,20 +137,34 @@ def tsne_caption(model: ModelFindings, span: str = "frame") -> str:
     return (
         f"Each point is a {span}, {_shown(model, span)}. t-SNE keeps neighbours together; distances between groups, "
         "their sizes and the axes mean nothing, and it finds groups in noise as well: compare it with PCA and with the "
-        "controls. Layers are aligned with each other, so that points move instead of jump."
+        f"controls. Layers are aligned with each other, so that points move instead of jump.{_untimed(model.table)}"
     )
 
 
 def colourings(table: RowTable) -> list[str]:
-    """Return what points can be coloured by: time, recording, and every kind of label that is known for some row."""
+    """Return what points can be coloured by: time, recording, and every kind of label that is known for some row.
+
+    Features that came without a clock have an order instead of a time.
+    """
     known = [name for name, labels in table.labels.items() if np.any(np.asarray(labels) != "")]
-    return ["time", *(["recording"] if len(table.recordings) > 1 else []), *known]
+    return ["time" if has_times(table) else "order", *(["recording"] if len(table.recordings) > 1 else []), *known]
 
 
-def _figure(places: Places, model: ModelFindings, colour: str, layer: int | None, span: str, method: str) -> Figure:
+def has_times(table: RowTable) -> bool:
+    """Whether every row has a time, which features without a clock do not have."""
+    return bool(np.isfinite(table.start).all() and np.isfinite(table.stop).all())
+
+
+def _untimed(table: RowTable) -> str:
+    return "" if has_times(table) else " The features tell no times: points are coloured by their order instead."
+
+
+def _figure(
+    places: Places, model: ModelFindings, colour: str | None, layer: int | None, span: str, method: str
+) -> Figure:
     table = places.table
     schemes = [_colouring(table, name) for name in colourings(table)]
-    active = _chosen(colour, [scheme.name for scheme in schemes], "colouring")
+    active = 0 if colour is None else _chosen(colour, [scheme.name for scheme in schemes], "colouring")
     first = _chosen(places.layers[0] if layer is None else layer, list(places.layers), "layer")
     main = _points(places, first, schemes[active])
     keys = [key for place, scheme in enumerate(schemes) for key in _keys(scheme, place == active, main["type"])]
@@ -230,13 +250,17 @@ def _points(places: Places, first: int, scheme: Colouring) -> dict[str, Any]:
             "opacity": 0.8,
             "line": {"width": 0},
             **_scale(scheme),
-            "colorbar": _bar(),
+            "colorbar": _bar(" s" if has_times(places.table) else ""),
         },
         "customdata": packed(_origin(places.table)),
         "hovertext": _texts(places.table),
-        "hovertemplate": "%{hovertext}<br>%{customdata[2]:.3f} to %{customdata[3]:.3f} s<extra></extra>",
+        "hovertemplate": f"%{{hovertext}}<br>{_when(places.table)}<extra></extra>",
         "showlegend": False,
     }
+
+
+def _when(table: RowTable) -> str:
+    return "%{customdata[2]:.3f} to %{customdata[3]:.3f} s" if has_times(table) else "point %{customdata[0]:,d}"
 
 
 def _coordinates(values: np.ndarray, wrapped: bool) -> dict[str, Any]:
@@ -314,6 +338,8 @@ def _remark(text: str) -> dict[str, Any]:
 def _colouring(table: RowTable, name: str) -> Colouring:
     if name == "time":
         return Colouring(name, (table.start + table.stop) / 2)
+    if name == "order":
+        return Colouring(name, np.arange(len(table), dtype=np.float64))
     if name == "recording":
         return _classes(name, np.asarray(table.recordings, dtype=object)[table.recording])
     return _classes(name, np.asarray(table.labels[name]))
@@ -344,7 +370,7 @@ def _rest_name(n_classes: int, n: int, unlabelled: bool) -> str:
 
 
 def _scale(scheme: Colouring) -> dict[str, Any]:
-    """Return the marker's colours: a scale of seconds, or one step a class."""
+    """Return the marker's colours: a scale of seconds or places, or one step a class."""
     if not scheme.classes:
         ends = _ends(scheme.codes)
         return {"color": packed(scheme.codes), "colorscale": VIRIDIS, **ends, "symbol": "circle", "showscale": True}
@@ -365,10 +391,10 @@ def _ends(values: np.ndarray) -> Mapping[str, float]:
     return {"cmin": float(values.min()), "cmax": float(values.max())} if len(values) else {}
 
 
-def _bar() -> dict[str, Any]:
+def _bar(suffix: str) -> dict[str, Any]:
     place = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
     size = {"len": 0.6, "thickness": 10, "outlinewidth": 0, "nticks": 5}
-    return {**place, **size, "ticksuffix": " s"}
+    return {**place, **size, "ticksuffix": suffix}
 
 
 def _keys(scheme: Colouring, visible: bool, kind: str) -> list[dict[str, Any]]:

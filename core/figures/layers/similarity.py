@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from core.figures.layers.style import counted, display_name, figure_config, layout, number, tick_step, title
+from core.figures.layers.style import (
+    CONTROL_SUFFIX,
+    counted,
+    display_name,
+    figure_config,
+    layout,
+    number,
+    tick_step,
+    title,
+)
 from core.figures.names import file_label
 from core.figures.plotly_json import DIVERGING, INK, VIRIDIS, Figure, axis, packed
 from core.findings import Similarity
@@ -21,8 +30,16 @@ READING = (
 )
 """How to read any of the matrices, and what none of them shows."""
 
+ALL_ALIKE = 0.95
+"""Similarity of the least similar layers from which those of a control are called alike; .99 is usual."""
+
 NAME_SHORT = 24
 """Characters of a model's name along an axis of the matrix."""
+
+UNTRAINED = (
+    "With random weights, layers that are all alike are to be expected: a residual block changes little of what passes "
+    "through it before it is trained."
+)
 
 HATCH = "rgba(200,206,216,0.6)"
 """Seen on the dark end of the sequential scale; on the diverging one's white middle it is :data:`INK`."""
@@ -74,7 +91,14 @@ def similarity_counts(similarity: Similarity, span: str = "frame") -> str:
     where = f"{below:,} of {similarity.matrix.size:,}" if below else f"None of {similarity.matrix.size:,}"
     first, second = similarity.models
     who = f"Upwards: {first}; across: {second}. " if first != second else ""
-    return f"{who}{similarity.note or _counts(similarity, span)} {where} cells are below the noise floor."
+    told = f"{who}{similarity.note or _counts(similarity, span)} {where} cells are below the noise floor."
+    return f"{told} {UNTRAINED}" if _is_untrained(similarity) else told
+
+
+def _is_untrained(similarity: Similarity) -> bool:
+    """Whether these are the layers of a control, and all alike."""
+    of_control = all(name.endswith(CONTROL_SUFFIX) for name in similarity.models)
+    return of_control and similarity.kind == "cka" and bool((similarity.matrix >= ALL_ALIKE).all())
 
 
 def _counts(similarity: Similarity, span: str) -> str:

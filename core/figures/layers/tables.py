@@ -103,7 +103,7 @@ def _recording(facts: Mapping[str, Any]) -> tuple[str, ...]:
         str(facts.get("name", "–")),
         "–" if seconds is None else f"{seconds:,.2f}",
         "–" if frames is None else f"{frames:,}",
-        str(facts.get("sha256", "–")),
+        str(facts.get("sha256") or "–"),
     )
 
 

@@ -70,7 +70,7 @@ def _matrix_caption(similarity: Similarity, subject: Subject) -> str:
         widest = float(np.nanmax(similarity.high - similarity.low))
         parts.append(f"95 % intervals over recordings are {widest:.2f} wide at most.")
     else:
-        parts.append("No intervals: they need two recordings.")
+        parts.append("No intervals: too few recordings.")
     if similarity.clusters:
         groups = ", ".join(f"{cluster[0]}–{cluster[-1]}" for cluster in similarity.clusters)
         parts.append(f"Outlined groups of layers: {groups}.")

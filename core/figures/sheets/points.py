@@ -29,7 +29,7 @@ MOST_CLASSES = 8
 """Classes with a colour of their own; more are not told apart."""
 
 LABELS = ("phone", "speaker", "label")
-"""Labels to colour points by, best first; then come recordings, then time."""
+"""Labels to colour points by, best first; then come recordings, then time, or the points' order without times."""
 
 LEGEND_COLUMNS = 5
 
@@ -106,17 +106,19 @@ class Colouring:
 
     Attributes:
         name: What it shows, for the caption.
-        classes: Name of each class and which points are in it, most frequent first; the rest last. Empty for time.
-        times: (n,) seconds, where time colours; else None.
+        classes: Name of each class and which points are in it, most frequent first; the rest last. Empty for a scale.
+        scale: (n,) seconds, or places in the order of the points, where they colour; else None.
+        unit: What ``scale`` counts.
     """
 
     name: str
     classes: tuple[tuple[str, np.ndarray], ...]
-    times: np.ndarray | None = None
+    scale: np.ndarray | None = None
+    unit: str = ""
 
 
 def colour_points(found: ModelFindings) -> Colouring:
-    """Choose the best label there is: phone, speaker, label, recording; time where none has two classes."""
+    """Choose the best label there is: phone, speaker, label, recording; time or order where none has two classes."""
     table = found.table
     kinds = {kind: np.asarray(table.labels[kind]) for kind in LABELS if kind in table.labels}
     kinds["recording"] = np.array(table.recordings)[table.recording]
@@ -124,7 +126,9 @@ def colour_points(found: ModelFindings) -> Colouring:
         names, counts = np.unique(values[values != ""], return_counts=True)
         if len(names) > 1:
             return Colouring(*_classes(kind, values, names[np.argsort(-counts, kind="stable")]))
-    return Colouring("time in the recording", (), table.start)
+    if np.isfinite(table.start).all():
+        return Colouring("time in the recording", (), table.start, "Seconds")
+    return Colouring("order, since the features tell no times", (), np.arange(len(table)), "Point")
 
 
 def _classes(kind: str, values: np.ndarray, names: np.ndarray) -> tuple[str, tuple[tuple[str, np.ndarray], ...]]:
@@ -144,8 +148,8 @@ def _draw_points(axes: "Axes", places: np.ndarray, colouring: Colouring) -> None
     size = float(np.clip(2_500 / max(1, len(places)), 1.5, 14))
     shared: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
     x, y = places.T
-    if colouring.times is not None:
-        axes.scatter(x, y, c=colouring.times, cmap="cividis", **shared)
+    if colouring.scale is not None:
+        axes.scatter(x, y, c=colouring.scale, cmap="cividis", **shared)
     # The rest is drawn first, below what has a name.
     for place, (_, chosen) in reversed(list(enumerate(colouring.classes))):
         colour, marker = _class_look(place)
@@ -158,9 +162,9 @@ def _class_look(place: int) -> tuple[str, str]:
 
 
 def _legend(figure: "Figure", axes: "Axes", colouring: Colouring) -> None:
-    if colouring.times is not None:
+    if colouring.scale is not None:
         bar = figure.colorbar(axes.collections[0], ax=figure.axes, location="bottom", shrink=0.4, aspect=40)
-        bar.set_label("Seconds")
+        bar.set_label(colouring.unit)
         bar.outline.set_visible(False)
         return
     looks = [_class_look(place) for place in range(len(colouring.classes))]

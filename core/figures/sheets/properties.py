@@ -44,7 +44,7 @@ def _properties_caption(findings: LayersFindings) -> str:
     if counts:
         parts.append(f"Rows of the properties: {', '.join(counts.values())}.")
         has_bands = any(curve.low is not None for found in findings.models for curve in found.curves)
-        parts.append("Bands: 95 % intervals." if has_bands else "No intervals: they need two recordings.")
+        parts.append("Bands: 95 % intervals." if has_bands else "No intervals: too few recordings or speakers.")
         parts.append("Dotted: shuffled labels, the noise floor of principal axes. Grey: chance.")
     skipped = {
         f"{name.replace('_', ' ')}: {reason}" for found in findings.models for name, reason in found.skipped.items()
