@@ -407,8 +407,9 @@ def _paced(states: Iterable["TsneState"], stop: threading.Event) -> Iterator["Ts
     until = 0.0
     for state in states:
         stop.wait(max(0.0, until - time.monotonic()))
-        until = time.monotonic() + STATE_SECONDS
         yield state
+        # From here on the page has it.
+        until = time.monotonic() + STATE_SECONDS
 
 
 def _draw_maps(analysis: Analysis, model: str, layer: int) -> list[Any]:
