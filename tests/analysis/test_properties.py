@@ -159,7 +159,7 @@ def drawn_groups(seed, n_groups=6, each=60):
     mix = MIX + 0.6 * rng.standard_normal((n_groups, 16, 16))
     centroids = CENTROIDS[:6] + 0.7 * rng.standard_normal((n_groups, 6, 16))
     hidden, noise = rng.standard_normal((2, n_groups * each, 16))
-    energies = np.einsum("nd,nde->ne", hidden, mix[recording]) + loudness * noise
+    energies = np.einsum("rd,rde->re", hidden, mix[recording]) + loudness * noise
     values = centroids[recording, phone] + 1.2 * loudness * noise
     return (hidden, energies, values, recording, start, names({"phone": phone}))
 
