@@ -3,6 +3,8 @@
 // is there, so that a map can be watched while it forms.
 const place = element.querySelector(".strata-figures");
 const waiting = new Map();
+// Below this width, in pixels, names in legends would be cut off.
+const NARROW = 520, LONGEST = 26;
 
 function take(value) {
   if (!value) return;
@@ -48,19 +50,33 @@ function drawWaiting() {
     // A matrix is square: in a narrow place it needs less height.
     const { layout } = figure;
     if (layout.yaxis?.constrain === "domain") layout.height = Math.min(layout.height, Math.max(300, box.clientWidth));
+    if (box.clientWidth < NARROW) narrow(figure, box.clientWidth);
     box.style.minHeight = "";
     window.Plotly.newPlot(box, figure.data, layout, figure.config);
   }
 }
 
-function move({ x, y, limit, layer }) {
+function narrow({ data, layout }, width) {
+  for (const trace of data) if (trace.name) trace.name = wrapped(trace.name);
+  layout.legend = { ...layout.legend, font: { ...layout.legend?.font, size: 11 } };
+  // A map has equal axes: what is higher than wide stays empty.
+  if (layout.yaxis?.scaleanchor) layout.height = Math.min(layout.height, width + 170);
+}
+
+// Breaks a long name at its last blank that fits.
+function wrapped(name) {
+  const at = name.length > LONGEST ? name.lastIndexOf(" ", LONGEST) : -1;
+  return at > 0 ? `${name.slice(0, at)}<br>${wrapped(name.slice(at + 1))}` : name;
+}
+
+function move({ x, y, limit, layer, note }) {
   drawWaiting();
   const box = place.querySelector(".js-plotly-plot");
   if (!box || !box.calcdata) return;
   // The reader may have gone on to the map of another layer.
   if (![undefined, String(layer)].includes(box.dataset.layer)) return;
   const range = [-limit, limit];
-  window.Plotly.update(box, { x: [x], y: [y] }, { "xaxis.range": range, "yaxis.range": range }, [0]);
+  window.Plotly.update(box, { x: [x], y: [y] }, { "xaxis.range": range, "yaxis.range": range, "xaxis.title.text": note }, [0]);
 }
 
 watch("value", () => take(props.value));

@@ -105,7 +105,8 @@ class LayerStatistics:
         variances: (dim,) float64, variance of each dim over rows (n - 1 in the denominator).
         variance_quantiles: Of ``variances``: keys ``0``, ``0.05``, ``0.25``, ``0.5``, ``0.75``, ``0.95``, ``1``.
         anisotropy: Mean cosine of two different rows, exact over all pairs (Ethayarajh 2019).
-        outlier_dimensions: Dims whose mean square is over ``OUTLIER_FACTOR`` times the median dim's, largest first.
+        outlier_dimensions: Dims whose mean square is over ``OUTLIER_FACTOR`` times the median's of all dims that
+            are not zero, largest first.
         effective_rank: Exponential of the entropy of the covariance's normalised eigenvalues (Roy & Vetterli 2007).
         participation_ratio: (sum of eigenvalues)^2 / sum of squares.
         n_used: Rows that the two ranks were computed from.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from core.analysis.comparison import compare_models
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.audio.reader import probe
+from core.embed.inputs import list_inputs
 from core.errors import DataError
 from core.findings import RowTable, Similarity
 from core.tasks import LayersAnalysis, LayersRequest
@@ -29,14 +30,15 @@ class FakeAppTasks(FakeTasks):
     n_points = 300
 
     def analyse_layers(self, request: LayersRequest, on_progress: OnProgress = ignore_progress) -> LayersAnalysis:
-        self._features(request, on_progress)
+        recordings = [item.source for item in list_inputs(request.inputs)]
+        self._features(recordings, request.features_dir, on_progress)
         settings = request.settings
         findings, points = make_analysis(
             n_models=2 if request.compare else 1, n=min(self.n_points, settings.max_points), with_tsne=False,
-            control=settings.control, n_recordings=len(request.inputs),
+            control=settings.control, n_recordings=len(recordings),
         )  # fmt: skip
         names = dict(zip(MODELS, (request.embed.model, request.compare), strict=True))
-        facts = tuple(recording(path) for path in request.inputs)
+        facts = tuple(recording(path) for path in recordings)
         models = tuple(
             replace(
                 found,
@@ -53,16 +55,16 @@ class FakeAppTasks(FakeTasks):
         findings = replace(findings, models=models, cross=cross, recordings=facts, settings=settings, failures=())
         return LayersAnalysis(findings, points, compare_models(findings))
 
-    def _features(self, request: LayersRequest, on_progress: OnProgress) -> None:
-        request.features_dir.mkdir(parents=True, exist_ok=True)
-        for place, path in enumerate(request.inputs):
+    def _features(self, recordings: Sequence[Path], folder: Path, on_progress: OnProgress) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for place, path in enumerate(recordings):
             if path.stem == "broken":
                 raise DataError(f"{path.name} is empty. Record it again.")
-            kept = request.features_dir / f"{path.stem}.npz"
-            on_progress(Progress("embed", place, len(request.inputs), "recordings"))
+            kept = folder / f"{path.stem}.npz"
+            on_progress(Progress("embed", place, len(recordings), "recordings"))
             if not kept.exists():
                 time.sleep(10 * self.slowness)
-                on_progress(Progress("embed", place + 0.5, len(request.inputs), "recordings"))
+                on_progress(Progress("embed", place + 0.5, len(recordings), "recordings"))
                 np.savez(kept, layer_0=np.zeros((1, 1)))
 
     def summarise_layers(self, analysis: LayersAnalysis) -> dict[str, Any]:
@@ -79,11 +81,14 @@ class FakeAppTasks(FakeTasks):
     def write_layers(
         self, analysis: LayersAnalysis, folder: Path, on_progress: OnProgress = ignore_progress, *, force: bool = False
     ) -> dict[str, Path]:
-        (folder / "figures").mkdir(parents=True, exist_ok=force)
+        for name in ("figures", "data"):
+            (folder / name).mkdir(parents=True, exist_ok=force)
         files = {
             "report": folder / "report.html",
             "summary": folder / "summary.json",
             "pca": folder / "figures" / "pca.svg",
+            "numbers": folder / "data" / "summary.json",
+            "points": folder / "data" / "points.csv",
         }
         for place, (name, path) in enumerate(files.items()):
             on_progress(Progress("writing", place, len(files), "files"))

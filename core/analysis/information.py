@@ -12,7 +12,7 @@ bound):
 1 where the clusters determine the labels, 0 in the mean where they know nothing of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,6 @@ import numpy as np
 ROWS_A_CLUSTER = 25
 MOST_CLUSTERS = 500
 """As many as Pasad et al. use for phones; reached at 12,500 training rows."""
-
-_JACKKNIFE_GROUPS = 20
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,11 @@ class Information:
     Attributes:
         value: Adjusted for chance, at most 1; slightly negative values are noise.
         shuffled: Mean of the same over shuffles of the labels that ``value`` was not adjusted with.
-        variance: Of ``value``, by leaving out one group after the other; None with fewer than two groups.
         inflation: What was subtracted, over the labels' entropy: the figure that shuffled labels would have had.
     """
 
     value: float
     shuffled: float
-    variance: float | None
     inflation: float
 
 
@@ -46,12 +42,27 @@ def n_clusters(n_train: int, n_classes: int) -> int:
     return max(2, min(max(n_train // ROWS_A_CLUSTER, n_classes), MOST_CLUSTERS, n_train // 2))
 
 
-def clusters(features: np.ndarray, train: np.ndarray, test: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Fit k-means on the rows ``train`` of ``features`` (n, dim); the cluster of each of the rows ``test``."""
+def cluster_centres(rows: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Fit k-means on rows (n, dim): centres (k, dim)."""
     from sklearn.cluster import MiniBatchKMeans
 
-    fitted = MiniBatchKMeans(min(k, len(train)), n_init=1, batch_size=1_024, random_state=seed).fit(features[train])
-    return fitted.predict(features[test])
+    fitted = MiniBatchKMeans(min(k, len(rows)), n_init=1, batch_size=1_024, random_state=seed).fit(rows)
+    return np.asarray(fitted.cluster_centers_)
+
+
+def nearest(centres: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Number of the centre (k, dim) that each of the rows (n, dim) is nearest to."""
+    return np.asarray((rows @ centres.T - np.square(centres).sum(axis=1) / 2).argmax(axis=1))
+
+
+def refined(centres: np.ndarray, rows: np.ndarray, steps: int = 2) -> np.ndarray:
+    """Fit centres on to other rows, by a few of Lloyd's steps: what a few rows less change, without another start."""
+    for _ in range(steps):
+        found = nearest(centres, rows)
+        counts = np.bincount(found, minlength=len(centres))[:, None]
+        sums = np.eye(len(centres), dtype=rows.dtype)[found].T @ rows
+        centres = np.where(counts > 0, sums / np.maximum(counts, 1).astype(rows.dtype), centres)
+    return centres
 
 
 def entropy(codes: np.ndarray) -> float:
@@ -67,25 +78,19 @@ def mutual_information(labels: np.ndarray, others: np.ndarray) -> float:
     return entropy(labels) + entropy(others) - entropy(joint)
 
 
-def information_share(
-    labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray], groups: np.ndarray
-) -> Information:
+def information_share(labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]) -> Information:
     """Compare the labels of held-out rows with their clusters.
 
     Args:
         labels: (n,) class numbers.
         found: (n,) cluster numbers, of clusters fitted on other groups.
         nulls: Shuffled ``labels``, at least two: the first half gives what is subtracted, the other the control.
-        groups: (n,) of each row, for the variance.
     """
     half = len(nulls) // 2
     expected, others = list(nulls[:half]), list(nulls[half:])
     value, inflation = _adjusted(labels, found, expected)
     control = [_adjusted(null, found, expected)[0] for null in others]
-    variance = jackknife_variance(
-        lambda kept: _adjusted(labels[kept], found[kept], [null[kept] for null in expected])[0], groups
-    )
-    return Information(value, float(np.mean(control)), variance, inflation)
+    return Information(value, float(np.mean(control)), inflation)
 
 
 def _adjusted(labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -96,25 +101,3 @@ def _adjusted(labels: np.ndarray, found: np.ndarray, nulls: Sequence[np.ndarray]
     if whole - chance <= 1e-9 * max(whole, 1.0):
         return 0.0, chance / whole if whole > 0 else 0.0
     return (mutual_information(labels, found) - chance) / (whole - chance), chance / whole
-
-
-def jackknife_variance(statistic: Callable[[np.ndarray], float], groups: np.ndarray) -> float | None:
-    """Variance of a statistic of n rows, leaving out one group after the other.
-
-    The jackknife rather than the bootstrap: rows drawn twice would make any joint counts look more alike than they are.
-    More than 20 groups are first put together to 20, in turn.
-
-    Args:
-        statistic: Takes the numbers of the rows to use.
-        groups: (n,) of each row.
-
-    Returns:
-        None with fewer than two groups.
-    """
-    _, inverse = np.unique(groups, return_inverse=True)
-    inverse = inverse % _JACKKNIFE_GROUPS
-    count = int(inverse.max(initial=-1)) + 1
-    if count < 2:
-        return None
-    values = np.array([statistic(np.flatnonzero(inverse != group)) for group in range(count)])
-    return float((count - 1) / count * np.square(values - values.mean()).sum())

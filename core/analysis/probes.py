@@ -4,6 +4,7 @@ Groups (speakers, recordings) never stand on both sides of a split, and whatever
 classifier, the choice of a layer) is fitted on training groups only.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from core.analysis.intervals import FEWEST_GROUPS, jackknife_interval, joined_groups
 
 if TYPE_CHECKING:
     from sklearn.model_selection import BaseCrossValidator
@@ -90,25 +93,105 @@ class ShrunkenDiscriminant:
 
     def fit(self, features: NDArray, labels: NDArray) -> Self:
         """Fit on features ``(n, dim)`` and labels ``(n,)``."""
-        self.mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-        self.scale = np.where(spread > 0, spread, 1.0)
+        self.mean, self.scale = _mean_and_scale(features)
+        names, codes = np.unique(labels, return_inverse=True)
         rows = self._standardised(features)
-        self.classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        means = np.eye(len(counts))[codes].T @ rows / counts[:, None]
-        within = rows - means[codes]
-        covariance = (1 - self.shrinkage) * (within.T @ within) / len(rows)
-        covariance.flat[:: len(covariance) + 1] += self.shrinkage * np.square(within).mean()
-        self.weights = np.linalg.lstsq(covariance, means.T, rcond=None)[0]
-        self.offsets = np.log(counts / len(rows)) - np.einsum("cd,dc->c", means, self.weights) / 2
+        self.fit_sums(ClassSums.of(rows, codes, rows.T @ rows))
+        self.classes = names
+        return self
+
+    def fit_sums(self, given: "ClassSums") -> Self:
+        """Fit on what sums tell of standardised rows; classes are their numbers, those without rows left out."""
+        self.classes = np.flatnonzero(given.counts)
+        counts, n, dim = given.counts[self.classes], given.counts.sum(), len(given.scatter)
+        means = given.sums[self.classes] / counts[:, None]
+        within = given.scatter - (means.T * counts) @ means
+        covariance = (1 - self.shrinkage) * within / n
+        # Classes that explain all of the rows leave rounding behind, and must not be divided by it.
+        least = max(self.shrinkage * within.trace(), 1e-9 * given.scatter.trace())
+        covariance.flat[:: dim + 1] += least / (n * dim)
+        self.weights = _solved(covariance, means.T)
+        self.offsets = np.log(counts / n) - np.einsum("cd,dc->c", means, self.weights) / 2
         return self
 
     def predict(self, features: NDArray) -> NDArray:
         """Give the most likely label of each row, ``(n,)``."""
-        scores = self._standardised(features) @ self.weights + self.offsets
-        return self.classes[scores.argmax(axis=1)]
+        return self.predict_standardised(self._standardised(features))
+
+    def predict_standardised(self, rows: NDArray) -> NDArray:
+        """Do the same for rows on the scale of those that were fitted."""
+        return self.classes[(rows @ self.weights + self.offsets).argmax(axis=1)]
 
     def _standardised(self, features: NDArray) -> NDArray:
         return (features - self.mean) / self.scale
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """What a discriminant is fitted from; it adds up over rows, so leaving rows out is a difference.
+
+    Attributes:
+        counts: (classes,) rows of each class.
+        sums: (classes, dim) their sums.
+        scatter: (dim, dim) sum of products of all rows.
+    """
+
+    counts: NDArray
+    sums: NDArray
+    scatter: NDArray
+
+    @classmethod
+    def of(cls, rows: NDArray, codes: NDArray, scatter: NDArray, n_classes: int = 0) -> "ClassSums":
+        """Sum up rows ``(n, dim)`` by their class numbers; their ``scatter`` is the same for all labels."""
+        counts = np.bincount(codes, minlength=n_classes)
+        return cls(counts, np.eye(len(counts))[codes].T @ rows, scatter)
+
+    def __sub__(self, other: "ClassSums") -> "ClassSums":
+        """Leave some of the rows out."""
+        return ClassSums(self.counts - other.counts, self.sums - other.sums, self.scatter - other.scatter)
+
+
+@dataclass(frozen=True)
+class StandardisedRows:
+    """All rows on the scale of the training rows, with the scatter that fits on these share.
+
+    Attributes:
+        values: (n, dim) float64; mean 0 and variance 1 over the training rows.
+        train: Numbers of the training rows.
+        scatter: (dim, dim) of the training rows.
+    """
+
+    values: NDArray
+    train: NDArray
+    scatter: NDArray
+
+    @classmethod
+    def of(cls, features: NDArray, train: NDArray) -> "StandardisedRows":
+        """Standardise features ``(n, dim)`` by the rows ``train``."""
+        mean, scale = _mean_and_scale(features[train])
+        values = (features - mean) / scale
+        return cls(values, train, values[train].T @ values[train])
+
+    def sums(self, rows: NDArray, labels: NDArray, n_classes: int = 0) -> ClassSums:
+        """Sum up some training rows by the class numbers ``labels`` ``(n,)``."""
+        values = self.values[rows]
+        scatter = self.scatter if len(rows) == len(self.train) else values.T @ values
+        return ClassSums.of(values, labels[rows], scatter, n_classes)
+
+
+def _mean_and_scale(features: NDArray) -> tuple[NDArray, NDArray]:
+    mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    return mean, np.where(spread > 0, spread, 1.0)
+
+
+def _solved(covariance: NDArray, means: NDArray) -> NDArray:
+    """Solve for the weights; least squares only where nothing varies, at twenty times the cost."""
+    from scipy.linalg import LinAlgError, solve
+
+    try:
+        return np.asarray(solve(covariance, means, assume_a="pos"))
+    except LinAlgError:
+        return np.asarray(np.linalg.lstsq(covariance, means, rcond=None)[0])
 
 
 def on_standardised_axes(values: NDArray, train: NDArray, n_axes: int) -> NDArray:
@@ -138,6 +221,8 @@ def run_probe(probe: Probe, layers: NDArray, labels: NDArray, groups: NDArray) -
     """Probe every layer of ``layers`` ``(layers, n, dim)``; the layer is also chosen inside each training set."""
     from threadpoolctl import threadpool_limits
 
+    if (n_groups := len(np.unique(groups))) < FEWEST_GROUPS:
+        raise ValueError(f"Got {n_groups} groups; a probe's interval needs at least {FEWEST_GROUPS}.")
     predictions = np.empty((len(layers), len(labels)), dtype=labels.dtype)
     chosen = np.empty(len(labels), dtype=labels.dtype)
     with threadpool_limits(1):  # the fits are small: threads would wait for each other longer than they work
@@ -146,11 +231,10 @@ def run_probe(probe: Probe, layers: NDArray, labels: NDArray, groups: NDArray) -
                 predictions[index, test] = fit_predict(probe.classifier, features, labels, train, test)
             best = _best_layer(probe, layers[:, train], labels[train], groups[train])
             chosen[test] = predictions[best, test]
-    return Outcome(
-        [float(probe.score(labels, row)) for row in predictions],
-        float(probe.score(labels, chosen)),
-        bootstrap_interval(probe.score, labels, chosen, groups),
-    )
+    interval = score_interval(probe.score, labels, chosen, groups)
+    assert interval is not None  # there are groups enough
+    scores = [float(probe.score(labels, row)) for row in predictions]
+    return Outcome(scores, float(probe.score(labels, chosen)), interval)
 
 
 def fit_predict(
@@ -175,18 +259,14 @@ def _best_layer(probe: Probe, layers: NDArray, labels: NDArray, groups: NDArray)
     return int(np.argmax(scores))
 
 
-def bootstrap_interval(
-    score: Measure, labels: NDArray, predictions: NDArray, groups: NDArray, draws: int = 500
-) -> tuple[float, float]:
-    """95 % interval of a score when whole groups are drawn with replacement."""
-    rng = np.random.default_rng(0)
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    scores = []
-    for _ in range(draws):
-        rows = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
-        scores.append(score(labels[rows], predictions[rows]))
-    low, high = np.quantile(scores, [0.025, 0.975])
-    return float(low), float(high)
+def score_interval(
+    score: Measure, labels: NDArray, predictions: NDArray, groups: NDArray
+) -> tuple[float, float] | None:
+    """95 % interval of a score between 0 and 1, leaving out tested groups; None where they are too few to tell."""
+    units = joined_groups(groups)
+    kept = [units != unit for unit in range(int(units.max()) + 1)] if units.any() else []
+    left_out = np.array([score(labels[rows], predictions[rows]) for rows in kept])
+    return jackknife_interval(score(labels, predictions), left_out, (0.0, 1.0))
 
 
 def chance_level(score: Measure, labels: NDArray) -> float:
@@ -220,13 +300,48 @@ def shifted_within(units: NDArray, rng: np.random.Generator) -> NDArray:
     return order
 
 
-def exchanged_units(codes: NDArray, units: NDArray, rng: np.random.Generator) -> NDArray:
+def exchanged_units(codes: NDArray, units: NDArray, rng: np.random.Generator, draws: int) -> tuple[NDArray, ...]:
     """Labels ``(n,)`` exchanged between whole units (recordings, speakers), each of which has one label.
 
     The null of what is constant in a unit: exchanging single rows would make as many independent rows of one unit.
-    A unit with several labels takes the most frequent of its partner.
+    A unit with several labels takes the most frequent of its partner. All draws part the units differently, from each
+    other and from the labels given: a draw that only renames the classes would be as easy to tell as they are.
+
+    Args:
+        codes: (n,) class numbers.
+        units: (n,) of each row.
+        rng: Where exchanges are drawn from.
+        draws: How many to return.
+
+    Returns:
+        Empty where the units cannot be parted in so many other ways: the mean over a handful of exchanges says more of
+        which they are than of chance.
     """
     values, inverse = np.unique(units, return_inverse=True)
     tables = np.zeros((len(values), int(codes.max()) + 1), dtype=np.int64)
     np.add.at(tables, (inverse, codes), 1)
-    return tables.argmax(axis=1)[rng.permutation(len(values))][inverse]
+    given = tables.argmax(axis=1)
+    if other_exchanges(np.bincount(given)) < draws:
+        return ()
+    seen, found = {_parting(given)}, list[NDArray]()
+    while len(found) < draws:
+        drawn = rng.permutation(given)
+        if (parting := _parting(drawn)) not in seen:
+            seen.add(parting)
+            found.append(drawn[inverse])
+    return tuple(found)
+
+
+def other_exchanges(sizes: NDArray) -> int:
+    """Ways to part units into unnamed classes of these ``sizes``, the given one left out."""
+    sizes = sizes[sizes > 0]
+    ways = math.factorial(int(sizes.sum()))
+    for alike in (*sizes.tolist(), *Counter(sizes.tolist()).values()):
+        ways //= math.factorial(alike)
+    return ways - 1
+
+
+def _parting(labels: NDArray) -> bytes:
+    """Which units have the same label, whatever it is called."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return first[inverse].tobytes()

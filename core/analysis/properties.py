@@ -12,23 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.analysis.cca import JointMoments, fit_cca, pwcca
-from core.analysis.information import clusters, information_share, jackknife_variance, n_clusters
-from core.analysis.mel import MelSource
+from core.analysis.cca import CcaFit, JointMoments, fit_cca, pwcca
+from core.analysis.information import cluster_centres, information_share, n_clusters, nearest, refined
+from core.analysis.intervals import FEWEST_GROUPS, jackknife_interval, joined_groups
+from core.analysis.mel import MelSource, of_middle_thirds
 from core.analysis.probes import (
     ShrunkenDiscriminant,
+    StandardisedRows,
     accuracy,
-    bootstrap_interval,
     chance_level,
-    exchanged_units,
-    fit_predict,
     on_standardised_axes,
 )
 from core.analysis.splits import (
     N_FOLDS,
+    Fold,
     NotPossible,
     Split,
     shift_in_time,
+    shuffle_between,
     shuffle_labels,
     split_table,
     stratified,
@@ -52,7 +53,7 @@ FEWEST_OF_A_CLASS = 5
 """Rows that a class needs; it must also occur in two groups, or it would only be tested or only be trained."""
 
 N_SHUFFLES = 3
-"""Shuffles of labels that a probe's or a CCA's control is the mean of."""
+"""Shuffles in time that a probe's or a CCA's control is the mean of; each moves the labels of all recordings."""
 
 N_INFORMATION_SHUFFLES = 20
 """For mutual information, where they cost little: half are subtracted, half are the control."""
@@ -121,13 +122,17 @@ class Answer:
     """What one layer answers."""
 
     value: float
-    shuffled: float
+    shuffled: float | None
     interval: tuple[float, float] | None
     inflation: float = 0.0
 
 
 def properties(
-    points: Points, mel: MelSource | None = None, seed: int = 0, on_progress: OnProgress = ignore_progress
+    points: Points,
+    mel: MelSource | None = None,
+    seed: int = 0,
+    on_progress: OnProgress = ignore_progress,
+    span: str = "frame",
 ) -> tuple[tuple[Curve, ...], dict[str, str]]:
     """Compute all properties that the points' labels allow.
 
@@ -136,6 +141,7 @@ def properties(
         mel: Gives the rows' log-mel energies; None for material without sound.
         seed: Of shuffles and clusters.
         on_progress: Told of stages ``log-mel`` and ``properties``, the latter in layers.
+        span: What a row is: ``frame``, ``word``, or ``phone``, whose values are of its middle third.
 
     Returns:
         The curves, and for each property that could not be computed the reason.
@@ -144,6 +150,7 @@ def properties(
         DataError: Values or energies are not finite.
     """
     _require_finite(points)
+    mel = of_middle_thirds(mel) if mel is not None and span == "phone" else mel
     questions, skipped = _questions(points.table, mel, seed, on_progress)
     answers = _ask(points.values, questions, on_progress) if questions else []
     curves = [
@@ -207,8 +214,11 @@ def _label_question(table: RowTable, kind: str, measure: str, seed: int) -> Ques
     stratify = names if kind == "label" else None
     split = split_table(table, N_FOLDS if measure == "accuracy" else 2, stratify)
     draws = N_INFORMATION_SHUFFLES if measure == "mi" else N_SHUFFLES
-    nulls = tuple(shuffle_labels(table, rows, codes, seed + draw) for draw in range(draws))
-    return Question(f"{kind}_{measure}", rows, codes, nulls, split, seed, " ".join(filter(None, (left_out, why))))
+    shuffles = shuffle_labels(table, rows, codes, seed, draws)
+    if measure == "mi" and not shuffles.labels:
+        raise NotPossible(f"{shuffles.why} Without, what chance adds could not be subtracted.")
+    note = " ".join(filter(None, (left_out, why, shuffles.why)))
+    return Question(f"{kind}_{measure}", rows, codes, shuffles.labels, split, seed, note)
 
 
 def _speaker_question(table: RowTable, seed: int) -> Question:
@@ -216,10 +226,9 @@ def _speaker_question(table: RowTable, seed: int) -> Question:
     rows, codes, left_out = _classes(names, table.recording, "speaker", "recording")
     groups = table.recording
     split = Split("recording", groups, tuple(stratified(rows, codes, groups[rows])))
-    nulls = tuple(
-        exchanged_units(codes, groups[rows], np.random.default_rng(seed + draw)) for draw in range(N_SHUFFLES)
-    )
-    return Question("speaker_accuracy", rows, codes, nulls, split, seed, left_out)
+    shuffles = shuffle_between(groups[rows], "recording", codes, seed)
+    note = " ".join(filter(None, (left_out, shuffles.why)))
+    return Question("speaker_accuracy", rows, codes, shuffles.labels, split, seed, note)
 
 
 def _labels(table: RowTable, kind: str) -> np.ndarray:
@@ -319,78 +328,150 @@ class _Features:
 
 
 def _answer_accuracy(question: Question, layer: _Features) -> Answer:
-    targets = (question.target, *question.nulls)
+    targets, units = (question.target, *question.nulls), _units(question)
     predictions = np.full((len(targets), len(question.rows)), -1)
+    right = np.zeros((_n_left_out(units), len(question.rows)))
     for features, train, test in layer.on_axes(question):
+        rows = StandardisedRows.of(features, train)
         for found, target in zip(predictions, targets, strict=True):
-            found[test] = fit_predict(ShrunkenDiscriminant, features, target, _with_spread(target, train), test)
-    groups = question.split.groups[question.rows]
-    interval = bootstrap_interval(accuracy, question.target, predictions[0], groups)
+            sums = rows.sums(train[_with_spread(target[train])], target)
+            found[test] = ShrunkenDiscriminant().fit_sums(sums).predict_standardised(rows.values[test])
+        right[:, test] = _right_without(rows, question.target, units, (train, test))
     scores = [accuracy(target, found) for target, found in zip(targets, predictions, strict=True)]
-    return Answer(scores[0], float(np.mean(scores[1:])), interval if len(np.unique(groups)) > 2 else None)
+    left_out = np.array([found[units != unit].mean() for unit, found in enumerate(right)])
+    return Answer(scores[0], _mean(scores[1:]), jackknife_interval(scores[0], left_out, (0.0, 1.0)))
 
 
-def _with_spread(target: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Training rows without the classes that have a single one: they say nothing about the spread within classes."""
-    several = np.bincount(target[train])[target[train]] > 1
-    return train[several] if several.any() else train
+def _n_left_out(units: np.ndarray) -> int:
+    """How many units to leave out in turn: none where they are too few for an interval."""
+    count = int(units.max()) + 1
+    return count if count >= FEWEST_GROUPS else 0
+
+
+def _right_without(rows: StandardisedRows, target: np.ndarray, units: np.ndarray, fold: Fold) -> np.ndarray:
+    """Which tested rows are right where a unit is not trained on, (n_units, tested); NaN where none is left."""
+    train, test = fold
+    n_classes = int(target.max()) + 1
+    whole = rows.sums(train, target, n_classes)
+    found = np.full((_n_left_out(units), len(test)), np.nan)
+    for unit, right in enumerate(found):
+        lost = train[units[train] == unit]
+        if len(lost) < len(train):
+            fitted = ShrunkenDiscriminant().fit_sums(whole - rows.sums(lost, target, n_classes))
+            right[:] = fitted.predict_standardised(rows.values[test]) == target[test]
+    return found
+
+
+def _with_spread(target: np.ndarray) -> np.ndarray:
+    """Mask of the rows whose class has more than one: a single one says nothing about the spread within classes."""
+    several = np.bincount(target)[target] > 1
+    return np.asarray(several if several.any() else ~several)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _answer_mi(question: Question, layer: _Features) -> Answer:
-    shares = []
+    units, shares, left_out = _units(question), [], []
     for features, train, test in layer.on_axes(question):
-        found = clusters(features, train, test, n_clusters(len(train), question.n_classes or 2), question.seed)
+        k = n_clusters(len(train), question.n_classes or 2)
+        centres = cluster_centres(features[train], k, question.seed)
         nulls = [null[test] for null in question.nulls]
-        shares.append(
-            information_share(question.target[test], found, nulls, question.split.groups[question.rows][test])
+        shares.append(information_share(question.target[test], nearest(centres, features[test]), nulls))
+        left_out.append(
+            [
+                _share_without(units == unit, question, features, centres, (train, test))
+                for unit in range(_n_left_out(units))
+            ]
         )
+    value = float(np.mean([share.value for share in shares]))
     return Answer(
-        float(np.mean([share.value for share in shares])),
+        value,
         float(np.mean([share.shuffled for share in shares])),
-        _interval([share.value for share in shares], [share.variance for share in shares]),
+        jackknife_interval(value, np.mean(left_out, axis=0)),
         float(np.mean([share.inflation for share in shares])),
     )
 
 
+def _share_without(
+    unit: np.ndarray, question: Question, features: np.ndarray, centres: np.ndarray, fold: Fold
+) -> float:
+    """Share of information without the rows of a unit (m,), clusters fitted on; NaN where no row is left."""
+    train, test = (rows[~unit[rows]] for rows in fold)
+    if not (len(train) and len(test)):
+        return np.nan
+    found = nearest(refined(centres, features[train]), features[test])
+    return information_share(question.target[test], found, [null[test] for null in question.nulls]).value
+
+
+def _units(question: Question) -> np.ndarray:
+    """(m,) number of the groups that each row is left out with: its own, or its neighbours' in the fold too."""
+    tested = np.zeros(len(question.split.groups), dtype=np.int64)
+    for number, (_, test) in enumerate(question.split.folds):
+        tested[test] = number
+    return joined_groups(question.split.groups[question.rows], tested[question.rows])
+
+
 def _answer_cca(question: Question, layer: _Features) -> Answer:
-    values, variances, shuffled = [], [], []
+    units, values, left_out, shuffled = _units(question), [], [], []
     for features, train, test in layer.on_axes(question):
-        groups = question.split.groups[question.rows][test]
-        value, variance = _held_out_cca(features, _columns(question.target), train, test, groups)
-        values.append(value)
-        variances.append(variance)
-        shuffled += [_held_out_cca(features, _columns(null), train, test, None)[0] for null in question.nulls]
-    return Answer(float(np.mean(values)), float(np.mean(shuffled)), _interval(values, variances))
+        trained, tested = (_UnitSums(features, _columns(question.target), units, rows) for rows in (train, test))
+        fit = fit_cca(trained.all())
+        values.append(pwcca(fit, tested.all(), side="y"))
+        left_out.append(_left_out_cca(fit, trained, tested))
+        for null in question.nulls:
+            fitted, held_out = (
+                JointMoments.from_arrays(features[rows], _columns(null)[rows]) for rows in (train, test)
+            )
+            shuffled.append(pwcca(fit_cca(fitted), held_out, side="y"))
+    value = float(np.mean(values))
+    return Answer(value, _mean(shuffled), jackknife_interval(value, np.mean(left_out, axis=0)))
 
 
-def _held_out_cca(
-    x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray, groups: np.ndarray | None
-) -> tuple[float, float | None]:
-    """Correlation on the tested rows, weighted by the side of ``y``, and its variance over groups where they are given.
+class _UnitSums:
+    """Sums of products of features (m, p) and targets (m, q) by unit: what is left without one is a difference."""
 
-    The side of ``y`` is the same for every layer; weights from the layer's side would change with its basis.
-    """
-    fit = fit_cca(JointMoments.from_arrays(x[train], y[train]))
+    def __init__(self, x: np.ndarray, y: np.ndarray, units: np.ndarray, rows: np.ndarray) -> None:
+        both = np.concatenate([x[rows], y[rows]], axis=1, dtype=np.float64)
+        self.units, self.centre, self.n_x = units, both.mean(axis=0), x.shape[1]
+        both -= self.centre
+        members = [both[units[rows] == unit] for unit in range(int(units.max()) + 1)]
+        self.counts = np.array([len(part) for part in members])
+        self.sums = np.stack([part.sum(axis=0) for part in members])
+        self.products = np.stack([part.T @ part for part in members])
+        self.total = self.products.sum(axis=0)
 
-    def measured(rows: np.ndarray) -> float:
-        return pwcca(fit, JointMoments.from_arrays(x[rows], y[rows]), side="y")
+    def all(self) -> JointMoments:
+        """Moments of all rows."""
+        return self._moments(int(self.counts.sum()), np.zeros_like(self.centre), self.total)
 
-    variance = None if groups is None else jackknife_variance(lambda kept: measured(test[kept]), groups)
-    return measured(test), variance
+    def without(self, unit: int) -> JointMoments:
+        """Moments of the rows of all other units."""
+        return self._moments(
+            int(self.counts.sum() - self.counts[unit]), -self.sums[unit], self.total - self.products[unit]
+        )
+
+    def _moments(self, n: int, sums: np.ndarray, products: np.ndarray) -> JointMoments:
+        mean, p = sums / n, self.n_x
+        scatter = products - np.outer(mean, sums)
+        place = self.centre + mean
+        return JointMoments(n, place[:p], place[p:], scatter[:p, :p], scatter[p:, p:], scatter[:p, p:])
+
+
+def _left_out_cca(fit: CcaFit, trained: _UnitSums, tested: _UnitSums) -> np.ndarray:
+    """Measure once more without each unit, fitted anew where it was trained on; NaN where too few rows are left."""
+    found = np.full(_n_left_out(trained.units), np.nan)
+    for unit in range(len(found)):
+        if min(sums.counts.sum() - sums.counts[unit] for sums in (trained, tested)) > 1:
+            again = fit_cca(trained.without(unit)) if trained.counts[unit] else fit
+            found[unit] = pwcca(again, tested.without(unit), side="y")
+    return found
 
 
 def _columns(target: np.ndarray) -> np.ndarray:
     """Energies as they are, classes as one column each."""
     return target if target.ndim == 2 else np.eye(int(target.max()) + 1)[target]
-
-
-def _interval(values: Sequence[float], variances: Sequence[float | None]) -> tuple[float, float] | None:
-    """95 % interval of the mean of independent values; None where the variance of any is not known."""
-    known = [variance for variance in variances if variance is not None]
-    if len(known) < len(values):
-        return None
-    mean, reach = float(np.mean(values)), 1.96 * float(np.sqrt(np.sum(known))) / len(values)
-    return max(-1.0, mean - reach), min(1.0, mean + reach)
 
 
 _ANSWERS = {"accuracy": _answer_accuracy, "mi": _answer_mi, "cca": _answer_cca}
@@ -415,7 +496,7 @@ def _curve(question: Question, layers: tuple[int, ...], answers: Sequence[Answer
         values=np.array([answer.value for answer in answers]),
         low=None if ends is None else ends[:, 0],
         high=None if ends is None else ends[:, 1],
-        shuffled=np.array([answer.shuffled for answer in answers]),
+        shuffled=np.array([answer.shuffled for answer in answers]) if question.nulls else None,
         chance=chance_level(accuracy, question.target) if is_probe else None,
         n=len(question.rows),
         n_classes=question.n_classes,
@@ -436,4 +517,5 @@ def _clusters_note(question: Question, answers: Sequence[Answer]) -> str:
 
 
 def _no_interval(question: Question, ends: np.ndarray | None) -> str:
-    return f"There are too few {question.split.kind}s for an interval." if ends is None else ""
+    needed = f"at least {FEWEST_GROUPS} {question.split.kind}s, and 2 in each half, are needed"
+    return f"There is no interval: {needed}." if ends is None else ""

@@ -19,6 +19,11 @@ STRETCH_SECONDS = 2.0
 GAP_SECONDS = 0.5
 """A single recording is cut into stretches of at least 2 s; training rows within 0.5 s of a tested one are left out."""
 
+N_EXCHANGES = 20
+"""Exchanges of labels between whole speakers or recordings that a control is the mean of: a few of them would say which
+they are. They differ from each other and from the truth, so 8 units of 2 alike classes are the fewest that allow them
+(6 allow 9)."""
+
 Fold = tuple[np.ndarray, np.ndarray]
 
 
@@ -111,13 +116,42 @@ def _away(table: RowTable, train: np.ndarray, test: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------- shuffles
 
 
-def shuffle_labels(table: RowTable, rows: np.ndarray, codes: np.ndarray, seed: int) -> np.ndarray:
-    """Shuffle labels where they live: between speakers or recordings that have one each, else in time within each."""
+@dataclass(frozen=True)
+class Shuffles:
+    """Shuffled labels.
+
+    Attributes:
+        labels: (n,) class numbers each; empty where the units are too few.
+        why: Why there are none.
+    """
+
+    labels: tuple[np.ndarray, ...]
+    why: str = ""
+
+
+def shuffle_labels(table: RowTable, rows: np.ndarray, codes: np.ndarray, seed: int, draws: int) -> Shuffles:
+    """Shuffle labels where they live: between speakers or recordings that have one each, else in time within each.
+
+    Args:
+        table: Of all rows.
+        rows: Numbers of those with labels.
+        codes: (n,) their class numbers.
+        seed: Of the first draw.
+        draws: How many shuffles in time; between units at least N_EXCHANGES.
+    """
     speakers = np.asarray(table.labels.get("speaker", np.full(len(table), "")), dtype=str)[rows]
-    for units in (speakers, table.recording[rows]):
+    for kind, units in (("speaker", speakers), ("recording", table.recording[rows])):
         if len(np.unique(units)) >= 2 and _is_constant(codes, units):
-            return exchanged_units(codes, units, np.random.default_rng(seed))
-    return codes[shift_in_time(table, rows, seed)]
+            return shuffle_between(units, kind, codes, seed, draws)
+    return Shuffles(tuple(codes[shift_in_time(table, rows, seed + draw)] for draw in range(draws)))
+
+
+def shuffle_between(units: np.ndarray, kind: str, codes: np.ndarray, seed: int, draws: int = 0) -> Shuffles:
+    """Exchange labels between whole units of a kind, at least N_EXCHANGES times, or say why not."""
+    draws = max(draws, N_EXCHANGES)
+    found = exchanged_units(codes, units, np.random.default_rng(seed), draws)
+    why = f"No shuffled control: {len(np.unique(units))} {kind}s can exchange their labels in fewer than {draws} ways."
+    return Shuffles(found, "" if found else why)
 
 
 def _is_constant(codes: np.ndarray, units: np.ndarray) -> bool:

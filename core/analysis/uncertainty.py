@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.analysis.cca import Whitening, fit_white, whiten
+from core.analysis.intervals import t_interval
 from core.analysis.pairs import folds, inverse_root, require_one_dim, require_rows, sorted_pair, unit_rows
 from core.analysis.projection import evenly
 from core.errors import InputError
@@ -59,11 +60,7 @@ class Uncertainty:
         """Low and high ends of the 95 % interval around ``matrix``, or None and None."""
         if self.spread is None or self.bias is None:
             return None, None
-        from scipy.stats import t
-
-        half, put_right = t.ppf(0.975, self.freedom) * self.spread, matrix - self.bias
-        low, high = np.minimum(matrix, put_right) - half, np.maximum(matrix, put_right) + half
-        return np.clip(low, -1.0, 1.0), np.clip(high, -1.0, 1.0)
+        return t_interval(matrix, self.spread, self.freedom, bias=self.bias)
 
 
 def intervals_and_floor(points_a: Points, points_b: Points | None, kind: str, seed: int = 0) -> Uncertainty:

@@ -143,7 +143,7 @@ def recording_name(item: CorpusItem) -> str:
 
 
 def spoken_names(items: Sequence[CorpusItem]) -> list[str]:
-    """What alignments of recordings are found by: their own paths below the input, without suffix, where these differ."""
+    """What alignments are found by: the recordings' own paths below the input, without suffix, where these differ."""
     paths = [f"{item.folder}/{item.source.stem}".lstrip("/") for item in items]
     return [path if paths.count(path) == 1 else recording_name(item) for item, path in zip(items, paths, strict=True)]
 

@@ -145,7 +145,7 @@ def describe(
     skipped: dict[str, str] = {}
     if settings.properties:
         with watch("properties"):
-            curves, skipped = properties(points, _mel(run), settings.seed, on_progress)
+            curves, skipped = properties(points, _mel(run), settings.seed, on_progress, settings.span)
     facts = {key: run.files[0].metadata[key] for key in MODEL_FACTS if key in run.files[0].metadata}
     found = ModelFindings(
         model=run.name, control=run.is_control, fine_tuned=bool(facts.get("fine_tuned")), facts=facts,

@@ -14,7 +14,7 @@ from core.audio.reader import AudioInfo, probe
 from core.errors import InputError
 from core.ui import cards
 from core.ui.errors import explain
-from core.ui.progress import TimeLeft, in_words
+from core.ui.progress import TimeLeft, in_words, is_one_step
 from core.ui.sessions import Run, Sessions, Stopped
 from core.ui.settings import UiSettings
 from core.ui.theme import ASSETS
@@ -119,10 +119,20 @@ def reporter(run: Run, progress: gr.Progress) -> OnProgress:
     def report(done: Progress) -> None:
         if run.stop.is_set():
             raise Stopped
-        share = min(1.0, done.done / done.total) if done.total > 0 else 0.0
-        progress(share, desc=words.describe(done))
+        if is_one_step(done):
+            show_step(progress, words.describe(done))
+        else:
+            progress(min(1.0, done.done / done.total), desc=words.describe(done))
 
     return report
+
+
+def show_step(progress: gr.Progress, what: str) -> None:
+    """Name a stage of one step, without a percentage.
+
+    Gradio adds one to every text; two lines further down it is cut off (``assets/app.css``).
+    """
+    progress(0, desc=f"{what}\n\n")
 
 
 def buttons(busy: bool) -> list[Any]:

@@ -13,7 +13,7 @@ from core.analysis.views import SignalView
 from core.arrays import EmbedResult, EmbedSettings, OnProgress, OutputSettings
 from core.errors import InputError
 from core.ui import cards
-from core.ui.actions import ModelTasks, TabActions, buttons, page_of, plot, problems_of, reporter
+from core.ui.actions import ModelTasks, TabActions, buttons, page_of, plot, problems_of, reporter, show_step
 from core.ui.errors import explain, shown_errors
 from core.ui.sessions import Run
 from core.ui.warm_up import import_all
@@ -71,7 +71,7 @@ class Actions(TabActions[Tasks]):
             settings = EmbedSettings(model, layers, device, engine, precision, max_seconds=self.settings.max_seconds)
             # The page itself draws from the .npy, so that is written in any case.
             output = OutputSettings(run.folder, formats=tuple(dict.fromkeys(["npy", *formats])))
-            progress(0, desc="Loading the model")
+            show_step(progress, "Loading the model")
             import_all()
             result = self.tasks.embed(source, settings, output, reporter(run, progress))
         run.keep(result)

@@ -1,11 +1,13 @@
 """The callbacks of the tab "Layers": each reads widgets, calls one task, and returns what widgets show."""
 
 import shutil
+import threading
+import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gradio as gr
 import numpy as np
@@ -15,20 +17,27 @@ from core.errors import InputError
 from core.findings import LayerProjection, LayersFindings, LayersSettings, ModelFindings
 from core.tasks import LayersAnalysis, LayersRequest
 from core.ui import cards, layers_views
-from core.ui.actions import ModelTasks, TabActions, buttons, page_of, plot, problems_of, reporter, too_much
+from core.ui.actions import ModelTasks, TabActions, buttons, page_of, plot, problems_of, reporter, show_step, too_much
 from core.ui.errors import explain, shown_errors
 from core.ui.progress import in_words
 from core.ui.sessions import Run
+from core.ui.uploads import Marks, Uploads, about_marks, sort_uploads, write_manifest
 from core.ui.warm_up import import_all
 
-ALIGNMENTS = (".textgrid", ".ctm", ".csv", ".json")
-"""Suffixes of the files that say what was said when; everything else that is sent is a recording."""
+if TYPE_CHECKING:
+    from core.analysis.tsne import TsneState
 
 NO_MODEL = "none"
 """Value of the second model where there is none: Gradio shows no label for an empty one."""
 
-SINGLY = (".html", ".json", ".png", ".svg", ".csv", ".npz", ".parquet")
-"""Suffixes of the files that are offered singly, in this order; the embedding projector's many are in the zip only."""
+SINGLY = (".html", ".json", ".png", ".svg")
+"""Suffixes of the files that are offered singly, in this order: report, summary and figures."""
+
+STATE_ITERATIONS = 10
+"""Iterations from one state of a watched map to the next."""
+
+STATE_SECONDS = 0.08
+"""How long a state of a watched map stays at least: 500 iterations of 1,000 points would be over in a second."""
 
 LISTEN_RATE = 16_000
 """Hz of the sound in the player."""
@@ -47,27 +56,6 @@ class LayersTasks(ModelTasks, Protocol):
         self, analysis: LayersAnalysis, folder: Path, on_progress: OnProgress, *, force: bool = False
     ) -> dict[str, Path]:
         """Write report, figures and tables."""
-
-
-@dataclass(frozen=True)
-class Uploads:
-    """What was sent: recordings, and the alignments among the files."""
-
-    recordings: tuple[Path, ...]
-    alignments: tuple[Path, ...]
-
-    @property
-    def aligned(self) -> tuple[Path, ...]:
-        """Recordings that have an alignment by name."""
-        stems = {path.stem for path in self.alignments}
-        return tuple(path for path in self.recordings if path.stem in stems)
-
-
-def sort_uploads(paths: Sequence[str] | None) -> Uploads:
-    """Tell alignments from recordings by their suffixes."""
-    files = [Path(path) for path in paths or ()]
-    alignments = tuple(path for path in files if path.suffix.lower() in ALIGNMENTS)
-    return Uploads(tuple(path for path in files if path not in alignments), alignments)
 
 
 @dataclass(frozen=True)
@@ -137,7 +125,8 @@ class LayersActions(TabActions[LayersTasks]):
         """Analyse what each layer of a model holds; the files come from /layers_files afterwards.
 
         Args:
-            recordings: Audio files; alignments among them (TextGrid, CTM, CSV, JSON) go by the recording's name.
+            recordings: Audio files; alignments among them (TextGrid, CTM, CSV, JSON) go by the recording's name, and so
+                do the rows of a CSV with the columns file and speaker, label or both.
             model: Bundled name, hub id or folder, as listed in the app.
             compare: Second model on the same recordings, or "none".
             control: Whether to analyse the same architecture with random weights beside.
@@ -156,7 +145,7 @@ class LayersActions(TabActions[LayersTasks]):
         """
         run = self.sessions.start(page_of(request), self.tab)
         with problems_of(run):
-            sent = self._acceptable(recordings, [model, compare], span)
+            sent, marks = self._acceptable(recordings, [model, compare], span)
             embed = EmbedSettings(model, "all", device, engine, precision, max_seconds=self.settings.max_seconds)
             # t-SNE waits until somebody watches it.
             settings = LayersSettings(
@@ -165,15 +154,15 @@ class LayersActions(TabActions[LayersTasks]):
             )  # fmt: skip
             features = self.sessions.cache(page_of(request)) / "features"
             second = None if compare in ("", NO_MODEL) else compare
-            progress(0, desc="Loading the model")
+            show_step(progress, "Loading the model")
             import_all()
-            asked = LayersRequest(sent.recordings, embed, settings, features, second)
+            asked = LayersRequest(_inputs(sent, marks, run.folder), embed, settings, features, second)
             analysis = Analysis(self.tasks.analyse_layers(asked, reporter(run, progress)))
         run.keep(analysis)
         return self.tasks.summarise_layers(analysis.found), run.id
 
-    def _acceptable(self, paths: Sequence[str] | None, models: Sequence[str], span: str) -> Uploads:
-        """Tell the files apart, or raise StrataError for what this app does not take."""
+    def _acceptable(self, paths: Sequence[str] | None, models: Sequence[str], span: str) -> tuple[Uploads, Marks]:
+        """Tell the files apart and read the lists, or raise StrataError for what this app does not take."""
         sent = sort_uploads(paths)
         if not sent.recordings:
             raise InputError("There is no recording yet. Upload some, or take an example.")
@@ -185,7 +174,7 @@ class LayersActions(TabActions[LayersTasks]):
         for model in models:
             self.check_model(model)
         self._seconds(sent)
-        return sent
+        return sent, sent.marks()
 
     def _seconds(self, sent: Uploads) -> float:
         """Hold the recordings against the limits and return their length together."""
@@ -204,14 +193,17 @@ class LayersActions(TabActions[LayersTasks]):
         if not paths:
             return cards.about_limits(self.settings.max_minutes, self.settings.max_upload_mb)
         try:
-            seconds = self._seconds(sent)
+            seconds, marks = self._seconds(sent), sent.marks()
         except Exception as error:
             return cards.problem_note(explain(error))
         n = len(sent.recordings)
         told = f"{n} recording{'' if n == 1 else 's'}" + (f", {in_words(seconds)}" if seconds else "")
+        known = about_marks(marks, n)
+        told += f"; {known}" if known else ""
         if not sent.alignments:
+            more = "" if known else ", and a CSV with the columns file and speaker"
             return cards.note(
-                f"{told}, no alignments: add TextGrid, CTM, CSV or JSON files of the same names if you can."
+                f"{told}; no alignments: add TextGrid, CTM, CSV or JSON files of the same names if you can{more}."
             )
         return cards.note(f"{told}; alignments for {len(sent.aligned)} of them.")
 
@@ -334,13 +326,13 @@ class LayersActions(TabActions[LayersTasks]):
             progress: Filled in by Gradio.
 
         Returns:
-            One zip of everything, then most files singly, the report first.
+            One zip of everything, then the report, the summary and the figures singly.
         """
         run = self.find(run_id, request)
         run.stop.clear()
         folder = run.folder / "layers"
         written = self.tasks.write_layers(run.result(Analysis).complete(), folder, reporter(run, progress), force=True)
-        singly = sorted((path for path in written.values() if path.suffix in SINGLY), key=_by_use)
+        singly = sorted((path for path in written.values() if _is_single(path, folder)), key=_by_use)
         return [str(_packed(folder)), *map(str, singly)]
 
 
@@ -349,6 +341,11 @@ def _count(value: float) -> int:
     if not value >= 1:
         raise InputError(f"Got {value} as the number of points; expected 1 or more, such as 5000.")
     return int(value)
+
+
+def _inputs(sent: Uploads, marks: Marks, folder: Path) -> tuple[Path, ...]:
+    """Return the recordings, or the manifest that names them with what the lists say."""
+    return (write_manifest(sent.recordings, marks, folder / "recordings.csv"),) if marks else sent.recordings
 
 
 def _gathered(sent: Uploads, folder: Path) -> Path | None:
@@ -385,22 +382,34 @@ def _watched(run: Run, model: str, layer: int, perplexity: float) -> Iterator[li
     """Make a map from the one of the nearest layer, if there is one, so that the slider moves points."""
     from core.analysis.tsne import TsneSettings, finished_map, tsne_steps
 
-    analysis, settings = run.result(Analysis), TsneSettings(perplexity, seed=LayersSettings.seed)
+    analysis = run.result(Analysis)
+    settings = TsneSettings(perplexity, every=STATE_ITERATIONS, seed=LayersSettings.seed)
     points = analysis.found.points[model]
     rows = points.values[points.layers.index(layer)]
-    for state in tsne_steps(rows, settings, analysis.nearest_map(model, layer)):
+    for state in _paced(tsne_steps(rows, settings, analysis.nearest_map(model, layer)), run.stop):
         note = f"Layer {layer}: iteration {state.iteration:,} of {state.total:,}, KL {state.kl:.2f}"
-        analysis.maps[model, layer] = (state.points, f"{note}, stopped")
+        analysis.maps[model, layer] = (state.points, note)
         if state.iteration:
-            yield [layers_views.moved(state.points, layer), cards.note(note)]
+            yield [layers_views.moved(state.points, layer, note), cards.note(note)]
         else:
             yield _draw_maps(analysis, model, layer)
         if run.stop.is_set():
+            analysis.maps[model, layer] = (state.points, f"{note}, stopped")
             break
     else:
         finished = finished_map(rows, state, settings)
         analysis.maps[model, layer] = (finished.points, f"layer {layer}: {finished.note}")
     yield _draw_maps(analysis, model, layer)
+
+
+def _paced(states: Iterable["TsneState"], stop: threading.Event) -> Iterator["TsneState"]:
+    """Hand out states no faster than one can see them; what takes longer anyway is not held up, nor is a stop."""
+    until = 0.0
+    for state in states:
+        stop.wait(max(0.0, until - time.monotonic()))
+        yield state
+        # From here on the page has it.
+        until = time.monotonic() + STATE_SECONDS
 
 
 def _draw_maps(analysis: Analysis, model: str, layer: int) -> list[Any]:
@@ -415,6 +424,11 @@ def _no_map() -> list[Any]:
 
 def _no_rows() -> list[Any]:
     return ["", gr.DownloadButton(value=None, visible=False)]
+
+
+def _is_single(path: Path, folder: Path) -> bool:
+    """Whether a file is offered by itself: no two of these have one name."""
+    return path.suffix in SINGLY and path.parent in (folder, folder / "figures")
 
 
 def _by_use(path: Path) -> tuple[int, str]:

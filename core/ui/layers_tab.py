@@ -14,7 +14,7 @@ from core.ui.widgets import HEAVY, PRIVATE, QUICK
 
 EXAMPLES = {
     "one_sentence.flac two_voices.flac test_sounds.flac": "Three clips",
-    "two_voices.flac": "Two voices",
+    "one_sentence.flac two_voices.flac": "Sentence and two voices",
 }
 SPAN_NAMES = ("Frames", "Phones", "Words")
 SIMILARITY_NAMES = ("CKA", "Cosine", "PWCCA")
@@ -143,7 +143,7 @@ def _build_results() -> dict[str, Any]:
             with gr.Tab("Properties"):
                 skipped = gr.HTML(elem_id="layers-skipped")
                 properties = widgets.gallery("layers-properties")
-            with gr.Tab("Comparison"):
+            with gr.Tab("Compare"):
                 comparison = gr.HTML(elem_id="layers-comparison")
             with gr.Tab("Files"):
                 files = _build_files()
@@ -184,8 +184,8 @@ def _build_maps() -> dict[str, Any]:
 
 def _build_files() -> dict[str, Any]:
     gr.HTML(cards.note(
-        "A report for the browser, figures for paper and every number as a table, in one zip and singly. The files for "
-        "TensorBoard's projector are in the zip."
+        "The zip holds everything: the report, the figures, every number as a table, and the files for TensorBoard's "
+        "projector. Report, summary and figures are there singly as well."
     ))  # fmt: skip
     make = gr.Button("Make the report and the files", elem_id="layers-make-files")
     files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="layers-files")

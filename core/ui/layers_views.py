@@ -96,10 +96,11 @@ def _steered(figure: Figure) -> Figure:
     return {**figure, "layout": {**layout, **hidden, "margin": {**layout["margin"], "t": 58}}}
 
 
-def moved(points: np.ndarray, layer: int) -> dict[str, Any]:
-    """Return the places of a layer's map, (n, 2), as what ``assets/gallery.js`` moves the points of its figure to."""
+def moved(points: np.ndarray, layer: int, note: str) -> dict[str, Any]:
+    """Return a layer's map, (n, 2), with a note, as what ``assets/gallery.js`` moves the points of its figure to."""
     limit = 1.04 * max(float(np.abs(points).max()), float(np.finfo(np.float32).tiny))
-    return {"move": {"x": packed(points[:, 0]), "y": packed(points[:, 1]), "limit": limit, "layer": layer}}
+    places = {"x": packed(points[:, 0]), "y": packed(points[:, 1])}
+    return {"move": {**places, "limit": limit, "layer": layer, "note": note}}
 
 
 def facts(findings: LayersFindings) -> str:

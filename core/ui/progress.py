@@ -8,6 +8,9 @@ from core.arrays import Progress
 SETTLED_SECONDS = 1.0
 """No time left is named before a stage has run this long: the first reports include loading."""
 
+DOING = {"load the model": "Loading the model"}
+"""What is said of stages of one step, where the stage's name is no noun."""
+
 
 class TimeLeft:
     """Put progress reports into words, with the time left in the present stage."""
@@ -22,8 +25,8 @@ class TimeLeft:
         """Say what is being done, how far it is, and about how long it still takes."""
         if progress.stage != self._stage:
             self._stage, self._begun, self._first = progress.stage, self._now(), progress.done
-        words = f"{progress.stage[:1].upper()}{progress.stage[1:]}"
-        if progress.total <= 0:
+        words = DOING.get(progress.stage, f"{progress.stage[:1].upper()}{progress.stage[1:]}")
+        if is_one_step(progress):
             return words
         far = f"{words}: {progress.done:,.0f} of {progress.total:,.0f} {progress.unit}"
         return f"{far}, {self._left(progress)}"[: len(far) + 40].rstrip(", ")
@@ -33,6 +36,11 @@ class TimeLeft:
         if taken < SETTLED_SECONDS or done <= 0 or progress.done >= progress.total:
             return ""
         return f"about {in_words(taken * (progress.total - progress.done) / done)} left"
+
+
+def is_one_step(progress: Progress) -> bool:
+    """Whether a stage has no parts that one could count: it is under way, or done."""
+    return progress.total <= 0 or (progress.total == 1 and progress.done in (0, 1))
 
 
 def in_words(seconds: float) -> str:

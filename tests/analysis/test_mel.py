@@ -12,6 +12,7 @@ from core.analysis.mel import (
     mel_filters,
     mel_rows,
     mel_source,
+    of_middle_thirds,
     signal_mel_rows,
 )
 from core.audio.signal import Signal
@@ -106,3 +107,16 @@ def test_a_source_opens_each_recording_for_its_own_rows():
     assert opened == ["low", "high"]
     for row, number in zip(values, recording, strict=True):
         assert hertz[row.argmax()] == pytest.approx((300, 4_000)[number], rel=0.1)
+
+
+def test_the_middle_third_of_a_phone_is_taken():
+    """A tone that holds for the middle third alone, between two others."""
+    time = np.arange(RATE) / RATE
+    hertz = np.where(time < 0.4, 300, np.where(time < 0.5, 4_000, 1_000))
+    samples = np.sin(2 * np.pi * hertz * time).astype(np.float32)
+    source = mel_source(lambda name: Signal.from_array(samples, RATE))
+    given = RowTable(("r",), np.zeros(1, np.int32), np.array([0.3]), np.array([0.6]))
+    with Signal.from_array(samples, RATE) as signal:
+        wanted = signal_mel_rows(signal, np.array([0.4]), np.array([0.5]))
+    np.testing.assert_allclose(of_middle_thirds(source)(given), wanted, atol=1e-4)
+    assert np.abs(source(given) - wanted).max() > 1

@@ -1,5 +1,7 @@
 """Probes: planted answers, leak-proof layer choice, and shuffles that keep what they should keep."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -127,7 +129,65 @@ def test_recordings_of_a_single_row_are_shifted_among_themselves():
 def test_units_are_exchanged_whole():
     units = np.repeat(np.arange(30), 4)
     codes = (units % 3).astype(np.int64)
-    mixed = probes.exchanged_units(codes, units, np.random.default_rng(0))
-    assert all(len(set(mixed[units == unit])) == 1 for unit in range(30))
-    np.testing.assert_array_equal(np.bincount(mixed), np.bincount(codes))
-    assert (mixed != codes).any()
+    drawn = probes.exchanged_units(codes, units, np.random.default_rng(0), 20)
+    assert len(drawn) == 20
+    for mixed in drawn:
+        assert all(len(set(mixed[units == unit])) == 1 for unit in range(30))
+        np.testing.assert_array_equal(np.bincount(mixed), np.bincount(codes))
+
+
+@pytest.mark.parametrize(("labels", "ways"), [("aabb", 2), ("aaabbb", 9), ("aabbcc", 14), ("aaaabbbb", 34), ("aab", 2)])
+def test_exchanges_are_counted(labels, ways):
+    """Against all orders of the units, classes without names."""
+    partings = {tuple(map(order.index, order)) for order in itertools.permutations(labels)}
+    sizes = np.unique(list(labels), return_counts=True)[1]
+    assert probes.other_exchanges(sizes) == len(partings) - 1 == ways
+
+
+@pytest.mark.parametrize(("n_units", "expected"), [(4, 0), (6, 0), (8, 20)])
+def test_exchanges_are_neither_the_truth_nor_its_mirror_nor_each_other(n_units, expected):
+    units = np.repeat(np.arange(n_units), 3)
+    codes = units % 2
+    drawn = probes.exchanged_units(codes, units, np.random.default_rng(0), 20)
+    assert len(drawn) == expected
+    partings = {tuple(map(list(mixed).index, mixed)) for mixed in (codes, *drawn)}
+    assert len(partings) == expected + 1
+
+
+@pytest.mark.parametrize("n_groups", [5, 10])
+def test_intervals_of_a_score_hold_the_truth(n_groups):
+    """Groups that are recognised more or less well: a share of .6 on the mean."""
+    rng = np.random.default_rng(0)
+    groups, held = np.repeat(np.arange(n_groups), 50), 0
+    for _ in range(200):
+        right = rng.random(len(groups)) < rng.beta(3, 2, n_groups)[groups]
+        low, high = probes.score_interval(probes.accuracy, np.ones(len(groups)), right.astype(float), groups)
+        held += low <= 0.6 <= high
+    assert held / 200 >= 0.88
+
+
+def test_without_groups_enough_a_probe_is_refused():
+    layers, labels, groups = planted()
+    with pytest.raises(ValueError, match="Got 4 groups"):
+        probes.run_probe(recall_probe(GroupKFold(4)), layers, labels, groups % 4)
+
+
+def test_sums_of_classes_give_the_same_discriminant():
+    rng = np.random.default_rng(0)
+    features, labels = rng.standard_normal((200, 8)), rng.integers(0, 4, 200)
+    features[:, 0] += labels
+    rows = probes.StandardisedRows.of(features, np.arange(150))
+    lost = np.arange(30)
+    left = rows.sums(rows.train, labels, 5) - rows.sums(lost, labels, 5)
+    found = probes.ShrunkenDiscriminant().fit_sums(left)
+    stock = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.0).fit(rows.values[30:150], labels[30:150])
+    plain = probes.ShrunkenDiscriminant(0.0).fit_sums(left)
+    scores = rows.values @ plain.weights + plain.offsets
+    np.testing.assert_allclose(scores, stock.decision_function(rows.values), atol=1e-5)
+    assert set(found.predict_standardised(rows.values)) <= set(range(4))  # class 5 has no rows
+
+
+def test_what_tells_classes_apart_without_rest_is_used():
+    labels = np.arange(60) % 3
+    features = np.eye(3)[labels]
+    assert (probes.ShrunkenDiscriminant().fit(features, labels).predict(features) == labels).all()

@@ -87,7 +87,7 @@ def test_stratified_folds_hold_every_class_where_plain_ones_would_not():
 def test_labels_that_change_inside_recordings_are_shifted_inside_them():
     codes = np.tile([0, 0, 1, 1, 2], 48)
     rows = table(RECORDING, speaker=speakers(RECORDING))
-    mixed = shuffle_labels(rows, np.arange(240), codes, seed=0)
+    mixed = shuffle_labels(rows, np.arange(240), codes, seed=0, draws=1).labels[0]
     for number in range(12):
         inside = number == RECORDING
         np.testing.assert_array_equal(np.bincount(mixed[inside]), np.bincount(codes[inside]))
@@ -97,19 +97,24 @@ def test_labels_that_change_inside_recordings_are_shifted_inside_them():
 def test_a_frequent_class_does_not_look_constant():
     """Nineteen rows in twenty are silence, in every recording: exchanged whole, the other phones would vanish."""
     codes = np.tile(np.r_[np.zeros(19, int), 1], 12)
-    mixed = shuffle_labels(table(RECORDING), np.arange(240), codes, seed=0)
+    mixed = shuffle_labels(table(RECORDING), np.arange(240), codes, seed=0, draws=1).labels[0]
     np.testing.assert_array_equal(np.bincount(mixed), np.bincount(codes))
 
 
 def test_labels_of_recordings_and_of_speakers_are_exchanged_at_their_level():
     rows = table(RECORDING, speaker=speakers(RECORDING))
     of_recordings, of_speakers = RECORDING % 2, RECORDING // 2 % 3
-    mixed = [shuffle_labels(rows, np.arange(240), of_recordings, seed) for seed in range(8)]
+    mixed = shuffle_labels(rows, np.arange(240), of_recordings, 0, 3).labels
+    assert len(mixed) == 20
     assert all(len(set(one[number == RECORDING])) == 1 for one in mixed for number in range(12))
     assert any(len(set(one[rows.labels["speaker"] == "s0"])) == 2 for one in mixed)
-    mixed = [shuffle_labels(rows, np.arange(240), of_speakers, seed) for seed in range(8)]
-    assert all(len(set(one[rows.labels["speaker"] == name])) == 1 for one in mixed for name in rows.labels["speaker"])
-    assert any((one != of_speakers).any() for one in mixed)
+    few = shuffle_labels(rows, np.arange(240), of_speakers, 0, 3)
+    assert few.labels == ()
+    assert few.why == "No shuffled control: 6 speakers can exchange their labels in fewer than 20 ways."
+    rows = table(RECORDING, speaker=speakers(RECORDING, each=1))
+    mixed = shuffle_labels(rows, np.arange(240), RECORDING // 2 % 3, 0, 3).labels
+    assert all(len(set(one[number == RECORDING])) == 1 for one in mixed for number in range(12))
+    assert all((one != RECORDING // 2 % 3).any() for one in mixed)
 
 
 def test_shifts_follow_time_and_not_the_order_of_rows():

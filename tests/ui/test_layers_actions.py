@@ -1,6 +1,7 @@
 """The tab "Layers" without a browser: what is sent, what is kept, what is said."""
 
 import json
+import time
 import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from core.embed.inputs import list_inputs
 from core.errors import InputError
 from core.tasks import LayersAnalysis
 from core.ui import layers_views
 from core.ui.errors import shown_errors
-from core.ui.layers_actions import Analysis, LayersActions, sort_uploads
+from core.ui.layers_actions import STATE_SECONDS, Analysis, LayersActions
 from core.ui.sessions import Sessions, Stopped
 from core.ui.settings import UiSettings
+from core.ui.uploads import sort_uploads
 from tests.findings_fakes import MODELS, make_analysis
 from tests.layers_fakes import FakeAppTasks
 
@@ -117,15 +120,85 @@ def test_stopping_keeps_the_map_so_far(tmp_path, clips):
     watched = tab.watch(run_id, "fake-encoder", 5, 1, PAGE)
     for _ in range(3):
         *_, note = next(watched)
-    assert "iteration 50 of 500" in note
+    assert "iteration 20 of 500" in note
+    assert "stopped" not in run.result(Analysis).maps["fake-encoder", 1][1]
     tab.stop_watching(PAGE)
     *_, (value, note) = watched
-    assert "iteration 50 of 500" in note
+    assert "iteration 20 of 500" in note
     assert "stopped" in note
     points = run.result(Analysis).maps["fake-encoder", 1][0]
     assert points.shape == (50, 2)
     figure = json.loads(value["figures"][0]["figure"])
     assert [step["label"] for step in figure["layout"]["sliders"][0]["steps"]] == ["1"]
+
+
+def test_a_map_forms_slowly_enough_to_be_seen_and_says_stopped_only_after_a_stop(tmp_path, clips):
+    tab = actions(tmp_path)
+    _, run_id = layers(tab, clips)
+    times, figures = [], []
+    for value, _ in tab.watch(run_id, "fake-encoder", 5, 1, PAGE):
+        times.append(time.monotonic())
+        figures.append(json.dumps(value))
+    # The start, 50 states, and the finished map; the last comes when its neighbours are counted.
+    assert len(times) == 52
+    assert np.diff(times[:-1]).min() > 0.99 * STATE_SECONDS
+    assert not any("stopped" in figure for figure in figures)
+    assert ["iteration" in figure for figure in figures] == [True] * 51 + [False]
+
+
+def test_lists_are_told_from_alignments_by_their_columns(tmp_path):
+    texts = {
+        "words.csv": "file,start,stop,label\na,0,1,one",
+        "who.csv": "File;Speaker\na;anna",
+        "who.tsv": "file\tlabel",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    sent = sort_uploads([str(tmp_path / name) for name in texts] + ["x/a.wav"])
+    assert [path.name for path in sent.alignments] == ["words.csv"]
+    assert [path.name for path in sent.lists] == ["who.csv", "who.tsv"]
+    assert [path.name for path in sent.recordings] == ["a.wav"]
+
+
+def test_speakers_and_labels_reach_the_task_as_a_manifest(tmp_path, clips):
+    tab = actions(tmp_path)
+    # Names as people give them: with folders, without suffix; a recording that is not there is no matter.
+    (tmp_path / "who.csv").write_text("file,speaker\ncorpus\\a.wav, anna\nc.wav,carl\n")
+    (tmp_path / "what.csv").write_text("file;label\na;calm\nb;angry\n")
+    sent = [*clips, str(tmp_path / "who.csv"), str(tmp_path / "what.csv")]
+    assert "2 recordings, 2 s; speakers of 1 of 2 recordings, labels of 2 of 2 recordings" in tab.describe(sent)
+    _, run_id = layers(tab, sent)
+    items = list_inputs([tab.find(run_id, PAGE).folder / "recordings.csv"])
+    assert [(str(item.source), item.speaker, item.label) for item in items] == [
+        (clips[0], "anna", "calm"),
+        (clips[1], "", "angry"),
+    ]
+    assert [item.error for item in items] == [None, None]
+    assert tab.find(run_id, PAGE).result(Analysis).findings.recordings[1]["path"] == clips[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("file,speaker\nz.wav,zoe\n", "who.csv names none of the recordings: it names z.wav"),
+        ("name,speaker\na,anna\n", "who.csv has the columns name, speaker; expected file with speaker or label"),
+        ("", "who.csv has the columns nothing"),
+        ("file,speaker\na.wav,anna\na.wav,zoe\n", "names a.wav twice, in different ways"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_an_error(tmp_path, clips, text, told):
+    tab = actions(tmp_path)
+    (tmp_path / "who.csv").write_text(text)
+    sent = [*clips, str(tmp_path / "who.csv")]
+    assert told in tab.describe(sent)
+    with pytest.raises(gr.Error, match=told):
+        layers(tab, sent)
+
+
+def test_a_recording_keeps_the_row_of_its_own_suffix(tmp_path):
+    (tmp_path / "who.csv").write_text("file,speaker\na.flac,zoe\na.wav,anna\n")
+    sent = sort_uploads([str(tmp_path / name) for name in ("a.wav", "a.flac", "who.csv")])
+    assert [sent.marks()[path]["speaker"] for path in sent.recordings] == ["anna", "zoe"]
 
 
 def test_the_files_hold_the_maps(tmp_path, clips):
@@ -136,6 +209,8 @@ def test_the_files_hold_the_maps(tmp_path, clips):
     assert report.endswith("report.html")
     assert [path.rpartition("/")[2] for path in others] == ["summary.json", "pca.svg"]
     with zipfile.ZipFile(packed) as archive:
+        # Tables are in the zip only, in their folder; no two files that are offered have one name.
+        assert "layers/data/summary.json" in archive.namelist()
         summary = json.loads(archive.read("layers/summary.json"))
     assert summary["models"][0]["tsne"][:2] == [True, False]
 

@@ -157,14 +157,16 @@ def test_properties_comparison_and_files(three_clips, tmp_path):
     page.page.get_by_role("tab", name="Properties").click()
     page.page.wait_for_selector("#layers-properties .js-plotly-plot")
     assert "Phone probe" in page.page.locator("#layers-properties h3").all_inner_texts()
-    page.page.get_by_role("tab", name="Comparison").click()
+    page.page.get_by_role("tab", name="Compare").click()
     assert labels(page, "#layers-comparison")[0][0]
     page.page.get_by_role("tab", name="Files").click()
     page.page.locator("#layers-make-files").click()
     page.page.wait_for_selector("#layers-files a[download='report.html']")
     with zipfile.ZipFile(page.download("layers.zip", tmp_path)) as archive:
-        assert sorted(archive.namelist()) == ["layers/figures/pca.svg", "layers/report.html", "layers/summary.json"]
+        assert {"layers/figures/pca.svg", "layers/report.html", "layers/data/points.csv"} <= set(archive.namelist())
         summary = json.loads(archive.read("layers/summary.json"))
+    offered = page.page.locator("#layers-files a[download]").evaluate_all("links => links.map(link => link.download)")
+    assert sorted(set(offered)) == ["layers.zip", "pca.svg", "report.html", "summary.json"]
     # The maps that were watched are in the files.
     assert any(summary["models"][0]["tsne"])
     assert json.loads(page.download("summary.json", tmp_path).read_text()) == summary
@@ -172,9 +174,12 @@ def test_properties_comparison_and_files(three_clips, tmp_path):
 
 def test_two_models_with_alignments(visit_layers, fake_app, tmp_path):
     (tmp_path / PHONES).write_text("not read by the fake")
+    (tmp_path / "who.csv").write_text("file,speaker\none_sentence.flac,anna\n")
     page = visit_layers(fake_app)
-    page.choose(EXAMPLES / "one_sentence.flac", EXAMPLES / "two_voices.flac", tmp_path / PHONES)
-    page.page.locator("#layers-about").get_by_text("2 recordings, 12 s; alignments for 1 of them.").wait_for()
+    page.choose(EXAMPLES / "one_sentence.flac", EXAMPLES / "two_voices.flac", tmp_path / PHONES, tmp_path / "who.csv")
+    page.page.locator("#layers-about").get_by_text(
+        "2 recordings, 12 s; speakers of 1 of 2 recordings; alignments for 1 of them."
+    ).wait_for()
     page.page.locator("#layers-compare input").click()
     page.page.get_by_role("option", name="another-fake").click()
     page.page.get_by_text("Rows, similarity and device").click()
@@ -184,7 +189,7 @@ def test_two_models_with_alignments(visit_layers, fake_app, tmp_path):
     heads = page.page.locator("#layers-matrices h3").all_inner_texts()
     assert len(heads) == 5
     assert heads[2] == "Layers of two models"
-    page.page.get_by_role("tab", name="Comparison").click()
+    page.page.get_by_role("tab", name="Compare").click()
     head = page.page.locator("#layers-comparison th").all_inner_texts()
     assert head == ["", "fake-encoder", "another-fake", "What the numbers support"]
     # A click on a word plays that word.
@@ -214,7 +219,7 @@ def test_what_is_not_taken_is_said(visit_layers, fake_app, tmp_path):
 
 def test_a_map_is_watched_and_stopped_and_a_second_look_is_instant(visit_layers, slow_app):
     page = visit_layers(slow_app)
-    page.example("Two voices")
+    page.example("Sentence and two voices")
     page.page.get_by_text(re.compile("Embed: ")).first.wait_for()
     page.wait_for_result()
     page.watch()
@@ -268,7 +273,7 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit
         return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
 
     assert serious() == []
-    page.example("Two voices")
+    page.example("Sentence and two voices")
     page.wait_for_result()
     page.watch()
     page.wait_for_map()
@@ -291,7 +296,7 @@ def test_all_controls_can_be_reached_by_keyboard(three_clips):
             "const named = ['aria-valuetext', 'aria-label'].map(n => e.getAttribute(n)).find(n => n); "
             "return named || l?.innerText || e.innerText })()"
         ).strip().partition("\n")[0])  # fmt: skip
-    wanted = {"Three clips", "Two voices", "Model", "Second model", "Analyse", "Choose rows with a lasso"}
+    wanted = {"Three clips", "Sentence and two voices", "Model", "Second model", "Analyse", "Choose rows with a lasso"}
     assert wanted <= reached
     assert {"Watch t-SNE of this layer", "Perplexity"} <= reached
     assert any(name.startswith("layer ") for name in reached)

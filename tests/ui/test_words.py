@@ -46,6 +46,11 @@ def test_a_stage_without_a_length_has_just_its_name():
     assert TimeLeft().describe(Progress("writing", 0, 0)) == "Writing"
 
 
+def test_a_stage_of_one_step_has_no_numbers():
+    assert TimeLeft().describe(Progress("load the model", 0, 1, "model")) == "Loading the model"
+    assert TimeLeft().describe(Progress("embed", 0.5, 1, "recording")).startswith("Embed: ")
+
+
 def test_a_laptop_is_trusted_with_more_than_a_space():
     laptop, space = UiSettings.from_environment({}), UiSettings.from_environment({"SPACE_ID": "someone/strata"})
     assert laptop.local_folders
