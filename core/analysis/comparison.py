@@ -303,9 +303,8 @@ def _stages(model: ModelFindings) -> str:
     least = f"{np.floor(100 * np.nanmin(similarity.matrix)) / 100:.2f}"
     kind = _KINDS[similarity.kind]
     alike = all_alike(similarity.matrix)
-    told = (
-        f"all layers alike ({kind} at least {least})" if alike else f"no groups: {kind} falls without steps, to {least}"
-    )
+    steps = "in single steps" if sharp_boundaries(similarity) else "without steps"
+    told = f"all layers alike ({kind} at least {least})" if alike else f"no groups: {kind} falls {steps}, to {least}"
     return f"{told}; {doubt}" if doubt else told
 
 

@@ -486,7 +486,7 @@ def test_the_least_similar_layers_are_named_with_those_not_told_apart():
     text = row(
         two(one_group(planted, low=planted - 0.015, high=planted + 0.015)), "Similarity of first and last layer"
     ).first
-    assert "least 0.69 [0.68, 0.70] at layer 5, not told apart from layers 4 and 6;" in text
+    assert "least 0.69 [0.67, 0.70] at layer 5, not told apart from layers 4 and 6;" in text
     text = row(two(one_group(planted, low=None, high=None)), "Similarity of first and last layer").first
     assert "least 0.69 at layer 5, 0.70 at 4, no interval;" in text
 
