@@ -180,9 +180,10 @@ def feature_step(wav: Path, embed: EmbedSettings, folder: Path) -> FeatureRun:
     from core.checkpoints.find import find_model
     from core.embed.inputs import list_inputs
     from core.tasks.encoders import Source
-    from core.tasks.features import compute_features
+    from core.tasks.features import compute_features, hash_items
 
-    return compute_features(Source(find_model(embed.model)), list_inputs([wav]), embed, folder, ignore_progress)
+    recordings, _ = hash_items(list_inputs([wav]))
+    return compute_features(Source(find_model(embed.model)), recordings, embed, folder, ignore_progress)
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
