@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.comparison import ComparisonRow, compared
+from core.analysis.comparison import ComparisonRow, compared, training_mark
 from core.figures.plotly_json import Figure, packed, to_json
 from core.findings import LayersFindings, ModelFindings, RowTable
 from core.ui import cards
@@ -113,7 +113,8 @@ def facts(findings: LayersFindings) -> str:
 
 
 def _model(model: ModelFindings, span: str) -> str:
-    tuned = ", fine-tuned" if model.fine_tuned else ""
+    mark = training_mark(model)
+    tuned = f", {mark}" if mark else ""
     layers = f"{len(model.layers)} layers ({model.layers[0]} to {model.layers[-1]}) of {model.dim:,} values"
     return f"<strong>{escape(cards.model_name(model.model))}</strong>{tuned}: {layers}, {_counts(model, span)}."
 

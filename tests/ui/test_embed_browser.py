@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from axe_playwright_python.sync_playwright import Axe
 from scipy.io import loadmat
 
 from core.arrays import EmbedSettings, OutputSettings
@@ -185,7 +186,7 @@ def test_progress_is_told_and_stop_ends_the_run(visit, slow_app):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(visit, fake_app, theme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = Axe()
     page = visit(fake_app, theme=theme)
 
     def serious() -> list[str]:

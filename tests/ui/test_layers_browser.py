@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import soundfile
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.ui.conftest import ROOT
 from tests.ui.page import MAP, PCA, LayersPage
@@ -264,7 +265,7 @@ def test_stop_ends_an_analysis(visit_layers, slow_app):
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit_layers, fake_app, theme, width):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    axe = Axe()
     page = visit_layers(fake_app, theme=theme, width=width)
 
     def serious() -> list[str]:
