@@ -6,7 +6,6 @@ quoted; t-SNE is timed in CPU seconds, with one thread on both sides, as threads
 """
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -20,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-import core
-from bench.embed import ROOT, Row, base_model, speech, strata_states
+from bench.embed import ROOT, Row, base_model, print_table, speech, strata_states
 from core.arrays import EmbedSettings
 from core.findings import LayersSettings
 from core.tasks.features import FeatureRun
@@ -221,13 +219,17 @@ def peak_memory(folder: Path, checkpoint: Path, count: int) -> float:
 
 
 def make_features(wav: Path, checkpoint: Path, folder: Path, count: int) -> None:
-    """Features of one recording, under many names."""
+    """Features of one recording begun at another second each: the same sound twice would be refused."""
+    import soundfile
+
     from core import tasks
     from core.arrays import EmbedSettings, OutputSettings
 
-    settings = EmbedSettings(model=str(checkpoint), layers="all")
+    settings, (samples, rate) = EmbedSettings(model=str(checkpoint), layers="all"), soundfile.read(wav)
+    turned = wav.with_name("turned.wav")
     for number in range(count):
-        tasks.embed(wav, settings, OutputSettings(folder, f"recording_{number:03d}", ("npz", "json")))
+        soundfile.write(turned, np.roll(samples, -number * rate), rate)
+        tasks.embed(turned, settings, OutputSettings(folder, f"recording_{number:03d}", ("npz", "json")))
 
 
 def child(features: str) -> None:
@@ -259,15 +261,7 @@ def main() -> None:
         "memory": lambda: memory(args.work, args.checkpoint),
         "tsne": lambda: tsne(args.work, args.checkpoint, args.points),
     }
-    rows: list[Row] = []
-    print(f"Strata {core.__version__}")
-    print("| measure | value | asked for |\n| --- | --- | --- |", flush=True)
-    for name in args.parts.split(","):
-        for row in parts[name]():
-            rows.append(row)
-            print(f"| {row.name} | {row.value} | {row.target} |", flush=True)
-    if args.json:
-        args.json.write_text(json.dumps([row.__dict__ for row in rows], indent=2))
+    print_table((row for name in args.parts.split(",") for row in parts[name]()), args.json)
 
 
 if __name__ == "__main__":
