@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from os import environ
@@ -388,6 +388,18 @@ def first_answer() -> float:
 # ---------------------------------------------------------------------------------------------------------------- main
 
 
+def print_table(measured: Iterable[Row], json_path: Path | None) -> None:
+    """Print each row as soon as it is measured, and write all of them as JSON where that is wanted."""
+    rows: list[Row] = []
+    print(f"Strata {core.__version__}")
+    print("| measure | value | asked for |\n| --- | --- | --- |", flush=True)
+    for row in measured:
+        rows.append(row)
+        print(f"| {row.name} | {row.value} | {row.target} |", flush=True)
+    if json_path:
+        json_path.write_text(json.dumps([row.__dict__ for row in rows], indent=2))
+
+
 def main() -> None:
     """Run the parts that were asked for and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -405,15 +417,7 @@ def main() -> None:
         "closeness": lambda: closeness(args.work, args.checkpoint),
         "startup": startup,
     }
-    rows: list[Row] = []
-    print(f"Strata {core.__version__}")
-    print("| measure | value | asked for |\n| --- | --- | --- |", flush=True)
-    for name in args.parts.split(","):
-        for row in parts[name]():
-            rows.append(row)
-            print(f"| {row.name} | {row.value} | {row.target} |", flush=True)
-    if args.json:
-        args.json.write_text(json.dumps([row.__dict__ for row in rows], indent=2))
+    print_table((row for name in args.parts.split(",") for row in parts[name]()), args.json)
 
 
 if __name__ == "__main__":

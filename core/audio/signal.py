@@ -21,7 +21,6 @@ from core.errors import DataError, InputError, OutputError
 
 _SAMPLE = np.dtype(np.float32)
 _PASS_SAMPLES = 1 << 20
-_HASH_BYTES = 1 << 20
 # FFmpeg states the length of whole packets: up to this much more than what it decodes.
 _STATED_SLACK_SECONDS = 0.5
 # Below this nothing is sound, and a header that says so would swell a small file to hours.
@@ -190,7 +189,7 @@ def open_signal(
         _require_short(info, max_seconds)
         blocks = _watched(mono_blocks(source, channel), info, max_seconds, on_progress)
         spool, moments = _spool(resample_blocks(blocks, info.sampling_rate, sampling_rate), str(path))
-    return Signal(spool, moments, sampling_rate, _hash_file(path), info)
+    return Signal(spool, moments, sampling_rate, hash_file(path), info)
 
 
 def _require_rate(info: AudioInfo) -> None:
@@ -276,9 +275,15 @@ def _read_all(spool: BinaryIO, out: memoryview) -> None:
         out = out[spool.readinto(out) :]  # type: ignore[attr-defined]
 
 
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
+def hash_file(path: Path) -> str:
+    """SHA-256 of a recording's bytes: what tells whether it is the same, whatever it is called."""
     with path.open("rb") as file:
-        while piece := file.read(_HASH_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_unchanged(path: Path, sha256: str | None) -> bool:
+    """Whether a recording still has the content of that hash; what cannot be read has not."""
+    try:
+        return hash_file(path) == sha256
+    except OSError:
+        return False

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.arrays import EmbedResult, EmbedSettings, OnProgress, OutputSettings, Progress, ignore_progress
+from core.audio.signal import is_unchanged
 from core.embed.formats import json_bytes
 from core.embed.inputs import KEPT_NAME, CorpusItem, is_corpus, list_inputs
 from core.embed.team import Team
@@ -64,11 +65,7 @@ def is_done(source: Path, output: OutputSettings, fingerprint: str) -> bool:
         return False
     if not all(_is_there(output, base, name) for name in output.formats):
         return False
-    try:
-        with source.open("rb") as file:
-            return content.get("input_sha256") == hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return False
+    return is_unchanged(source, content.get("input_sha256"))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

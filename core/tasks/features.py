@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.analysis.features import FeatureFile, is_readable_features, open_feature_set
 from core.arrays import EmbedResult, EmbedSettings, OnProgress, OutputSettings
+from core.audio.signal import hash_file
 from core.embed.corpus import CorpusItem, read_json, run_corpus
 from core.embed.team import Team
 from core.embed.writers import check_target, output_path
@@ -90,8 +91,7 @@ def _hash(item: CorpusItem) -> Hashed:
     if item.error is not None:
         return Hashed(item, None)
     try:
-        with item.source.open("rb") as file:
-            return Hashed(item, hashlib.file_digest(file, "sha256").hexdigest())
+        return Hashed(item, hash_file(item.source))
     except OSError as error:
         return Hashed(replace(item, error=f"{item.source} cannot be read: {error.strerror}."), None)
 

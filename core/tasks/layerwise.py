@@ -1,12 +1,10 @@
 """Analyse the layers of one model or two: from recordings to findings, and from findings to files."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from core.analysis.statistics import layer_statistics
 from core.analysis.sums import SimilaritySums
 from core.analysis.tsne import TsneSettings, check_perplexity, tsne_sequence
 from core.arrays import OnProgress, Progress, ignore_progress
-from core.audio.signal import open_signal
+from core.audio.signal import is_unchanged, open_signal
 from core.findings import (
     Curve,
     LayerProjection,
@@ -243,19 +241,9 @@ def _compare(
 def _mel(run: FeatureRun) -> MelSource | None:
     """Log-mel energies of the recordings themselves; None where one of them is no longer there as it was."""
     places = {file.name: item for item, file in zip(run.items, run.files, strict=True)}
-    if not all(
-        _is_unchanged(item.source, file.recording_hash) for file, item in zip(run.files, run.items, strict=True)
-    ):
+    if not all(is_unchanged(places[file.name].source, file.recording_hash) for file in run.files):
         return None
     return mel_source(lambda name: open_signal(places[name].source, MEL_RATE, places[name].channel))
-
-
-def _is_unchanged(source: Path, sha256: str | None) -> bool:
-    try:
-        with source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except OSError:
-        return False
 
 
 def _recordings(run: FeatureRun) -> Iterator[dict[str, Any]]:
