@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from core.emotion.corpora import SCHEMES, fingerprint, read_corpus, read_mapping, suggest_mapping
 from core.emotion.corpora.classes import CODES, WORDS, class_of
+from core.emotion.corpora.emobox import lists_in, read_emobox
+from core.emotion.corpora.files import Place
 from core.emotion.corpora.names import NAMES, RAVDESS_EMOTIONS
 from core.errors import DataError, InputError
 from core.scoring import CorpusSettings, LabelledCorpus
@@ -737,6 +739,15 @@ def test_the_real_partitions_of_emobox(shared_data, tmp_path):
     assert not said(corpus, "more than one side")
 
 
+def test_every_real_list_of_emobox_says_who_speaks(shared_data):
+    data = shared_data("emobox_partitions") / "data"
+    for name, n_clips, n_speakers in (("emodb", 535, 10), ("ravdess", 1440, 24), ("urdu", 400, 29)):
+        for folder in (data / name, *sorted((data / name).glob("fold_*"))):
+            rows = read_emobox(name, lists_in(folder), Place(folder, whole=False, confined=True)).rows
+            assert (len(rows), len({row.speaker for row in rows})) == (n_clips, n_speakers), folder
+            assert all(row.problem and row.given for row in rows)
+
+
 def test_the_real_lists_of_urdu(shared_data, tmp_path):
     path = shared_data("emobox_partitions") / "data" / "urdu" / "urdu.jsonl"
     names = [Path(json.loads(line)["wav"]) for line in path.read_text().splitlines()]
@@ -755,3 +766,58 @@ def test_the_real_lists_of_urdu(shared_data, tmp_path):
 
 def test_every_scheme_has_a_name():
     assert set(NAMES) < set(SCHEMES)
+
+
+CELL = st.one_of(
+    st.sampled_from(
+        ["0.wav", "1.wav", "x/../0.wav", "s1", "s2", "angry", "sad", "", "1", "-1", "nan", "0.5", '"', "\0"]
+    ),
+    st.text(max_size=6),
+)
+
+
+@given(st.lists(st.lists(CELL, max_size=6), max_size=6), st.sampled_from(",;\t"), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_no_list_breaks_the_reader(tmp_path_factory, lines, delimiter, skip):
+    folder = fakes.make_files(tmp_path_factory.mktemp("fuzz"), ["0.wav", "1.wav"])
+    head = delimiter.join(("file", "speaker", "emotion", "start", "end"))
+    text = "\n".join([head, *(delimiter.join(line) for line in lines)])
+    (folder / "l.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        corpus = read_corpus(folder, CorpusSettings(skip_missing=skip))
+    except (DataError, InputError) as error:
+        assert str(error)
+    else:
+        assert len(corpus.labels) > 1
+        assert len({clip.name for clip in corpus.clips}) == len(corpus.clips)
+
+
+KEY = st.sampled_from(["emotion", "labels", "columns", "type", "scheme_id", "x"])
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda deeper: st.lists(deeper, max_size=3) | st.dictionaries(KEY, deeper, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(VALUE, VALUE, VALUE, st.text("file,speaker,emotion\n01ab.wav:", max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_no_header_breaks_the_reader(tmp_path_factory, columns, schemes, split, table):
+    folder = fakes.make_files(tmp_path_factory.mktemp("fuzz"), ["0.wav"])
+    header = {
+        "schemes": schemes,
+        "tables": {"t": {"split_id": split, "columns": columns or {"emotion": None, "speaker": None}}},
+    }
+    (folder / "db.yaml").write_text(json.dumps(header))
+    (folder / "db.t.csv").write_text(f"file,emotion,speaker\n{table}")
+    with pytest.raises((DataError, InputError)):
+        read_corpus(folder, CorpusSettings(skip_missing=True))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["wav", "emo", "speaker", "dataset"]), VALUE) | VALUE, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_no_line_breaks_the_reader(tmp_path_factory, lines):
+    path = tmp_path_factory.mktemp("fuzz") / "l.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises((DataError, InputError)):
+        read_corpus(path, CorpusSettings(skip_missing=True))
