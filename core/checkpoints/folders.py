@@ -38,7 +38,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
-    return OutputError(f"Cannot write the checkpoint {folder}: {reason}. Nothing of it was kept; choose another folder.")
+    return OutputError(
+        f"Cannot write the checkpoint {folder}: {reason}. Nothing of it was kept; choose another folder."
+    )
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:

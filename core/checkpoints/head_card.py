@@ -111,7 +111,10 @@ def _measured(training: Facts) -> str:
 def _scores_table(metrics: Facts) -> str:
     columns = ("uar", "wa", "macro_f1", "ece")
     rows = [
-        [metrics[kind]["name"] if kind != "head" else "this head", *(estimate_text(metrics[kind][key]) for key in columns)]
+        [
+            metrics[kind]["name"] if kind != "head" else "this head",
+            *(estimate_text(metrics[kind][key]) for key in columns),
+        ]
         for kind in ("head", "baseline", "shuffled")
         if metrics.get(kind)
     ]
@@ -211,12 +214,14 @@ def _data_text(training: Facts, said: Facts) -> str:
     if data:
         lines.append(
             f"{data['name']}: {data['n']:,} clips, {data['n_speakers']} speakers; "
-            + ", ".join(f"{label} {count}" for label, count in data.get("clips_by_class", {}).items())
+            + ", ".join(f"{label} {count}" for label, count in data.get("counts", {}).items())
             + (f"; fingerprint `{str(data['fingerprint'])[:16]}`." if data.get("fingerprint") else ".")
         )
         changed = {given: label for given, label in data.get("mapping", {}).items() if given != label}
         if changed:
-            lines.append("Classes: " + ", ".join(f"{given} as {label or 'left out'}" for given, label in changed.items()))
+            lines.append(
+                "Classes: " + ", ".join(f"{given} as {label or 'left out'}" for given, label in changed.items())
+            )
     if "license" not in said:
         lines.append("Licence: nobody has said. The licence of the recordings decides what may be done with the head.")
     return bullets([*lines, *said.get("attribution", [])])

@@ -239,7 +239,9 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
             "folder that `emotion train` wrote."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name}: {path} cannot be read as JSON ({error}). Train or copy the head again.") from error
+        raise CheckpointError(
+            f"{name}: {path} cannot be read as JSON ({error}). Train or copy the head again."
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{name}: {path} holds a {type(content).__name__}; expected a JSON object.")
     return content
@@ -252,7 +254,9 @@ def _read_arrays(path: Path, name: str) -> dict[str, np.ndarray]:
     try:
         return dict(load_file(path))
     except FileNotFoundError:
-        raise CheckpointError(f"{name}: {path.name} is missing from {path.parent}. Copy or train the head again.") from None
+        raise CheckpointError(
+            f"{name}: {path.name} is missing from {path.parent}. Copy or train the head again."
+        ) from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise CheckpointError(f"{name}: {path} is damaged or cut short ({reason}). Copy or train it again.") from error
@@ -347,7 +351,9 @@ def _read_config(raw: dict[str, Any], name: str) -> HeadConfig:
     reference = values["reference"]
     if reference is not None:
         _check_keys(reference, _EXPECTED_REFERENCE, name, "reference.")
-        values["reference"] = ReferenceConfig(reference["axes"], float(reference["rest"]), float(reference["threshold"]))
+        values["reference"] = ReferenceConfig(
+            reference["axes"], float(reference["rest"]), float(reference["threshold"])
+        )
     if values["attention"] != (values["pooling"] == "learned"):
         raise CheckpointError(
             f"{name}: config.json has the pooling {values['pooling']} and attention {values['attention']}; a learned "
@@ -428,9 +434,7 @@ def describe_head(found: Found) -> HeadEntry:
         return HeadEntry(found.name, found.where, found.folder, (), "", note=str(error))
     uar = stored.training.get("metrics", {}).get("head", {}).get("uar", {}).get("value")
     summary = str(stored.training.get("card", {}).get("summary", ""))
-    return HeadEntry(
-        found.name, found.where, found.folder, stored.config.labels, stored.config.encoder, uar, summary
-    )
+    return HeadEntry(found.name, found.where, found.folder, stored.config.labels, stored.config.encoder, uar, summary)
 
 
 # --------------------------------------------------------------------------------------------------------- its encoder
