@@ -1,0 +1,1 @@
+"""Emotion, as tasks: evaluate, train, classify, look at the embeddings."""
