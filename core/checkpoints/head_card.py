@@ -1,4 +1,4 @@
-"""The card of a trained head, generated from ``config.json`` and ``training.json``: it cannot claim what nobody measured."""
+"""The card of a trained head, generated from its other files: it cannot claim what nobody measured."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -194,7 +194,8 @@ def _training_text(config: Facts, training: Facts) -> str:
     layers = config["layers"]
     which = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]} ({config['mixture']})"
     lines = [
-        f"Head: {settings.get('head', 'unknown')}, on {which}, pooling {config['pooling']}, seed {training.get('seed')}.",
+        f"Head: {settings.get('head', 'unknown')}, on {which}, pooling {config['pooling']}.",
+        f"Seed: {training.get('seed', 'unknown')}.",
         f"Maps: {' - '.join(map(str, _widths(config)))} values.",
     ]
     folds = training.get("folds", [])

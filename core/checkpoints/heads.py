@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class HeadConfig:
             "layer_weights": (layers,),
         }
         widths = (mixed, *self.hidden, len(self.labels))
-        for number, (inner, outer) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for number, (inner, outer) in enumerate(pairwise(widths)):
             found |= {f"maps.{number}.weight": (outer, inner), f"maps.{number}.bias": (outer,)}
         if self.attention:
             found["attention"] = (self.dim,)
@@ -122,7 +123,7 @@ class StoredHead:
 
 @dataclass(frozen=True)
 class HeadEntry:
-    """One line of the list of heads; ``uar`` is of clips whose speakers it had not heard, None where nobody measured."""
+    """One line of the list of heads; ``uar`` is of speakers that were held out, None where nobody measured."""
 
     name: str
     where: str
@@ -359,7 +360,8 @@ def _read_config(raw: dict[str, Any], name: str) -> HeadConfig:
             f"{name}: config.json has the pooling {values['pooling']} and attention {values['attention']}; a learned "
             "attention goes with the pooling learned, and only with it. Restore the original file."
         )
-    return HeadConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    fields: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in values.items()}
+    return HeadConfig(**fields)
 
 
 def _check_keys(

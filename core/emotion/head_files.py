@@ -122,8 +122,9 @@ def head_config(head: Head, labels: Sequence[str], encoder: EncoderFacts, least_
         attention=head.attention is not None,
         temperature=float(head.temperature),
         threshold=float(head.threshold),
-        reference=reference
-        and ReferenceConfig(len(reference.deviations), float(reference.rest), float(reference.threshold)),
+        reference=None
+        if reference is None
+        else ReferenceConfig(len(reference.deviations), float(reference.rest), float(reference.threshold)),
         least_seconds=float(least_seconds),
     )
 
