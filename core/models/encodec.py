@@ -195,9 +195,7 @@ def codebooks_of(model: Any) -> "nn.ModuleList":
     return quantizer.vq.layers if hasattr(quantizer, "vq") else quantizer.layers
 
 
-def partial_sums(
-    codebooks: "nn.ModuleList", features: "torch.Tensor", counts: Sequence[int]
-) -> "list[torch.Tensor]":
+def partial_sums(codebooks: "nn.ModuleList", features: "torch.Tensor", counts: Sequence[int]) -> "list[torch.Tensor]":
     """Quantise features, and return the sum over the first k codebooks for each k of ``counts``.
 
     Codes never leave this function, so that their axes (codebook, batch, frame) cannot be taken for others. It runs in

@@ -10,8 +10,8 @@ grid of whole frames, and each frame is kept from exactly one; see :meth:`core.m
 that differs from the codec's own overlap. A signal is mono, and goes to both of its channels.
 
 Everything is done in the stream, and windows have nothing left to compute: their size and context change no value.
-State 0 is the encoder's output. States 1 to K are its quantised forms, one for each bandwidth, coarsest first: sums over
-the first codebooks, all from one pass (the network has no transformer blocks).
+State 0 is the encoder's output. States 1 to K are its quantised forms, one for each bandwidth, coarsest first: sums
+over the first codebooks, all from one pass (the network has no transformer blocks).
 """
 
 from types import MappingProxyType
@@ -206,7 +206,7 @@ class EncodecSegmentEncoder(EncodecEncoder):
 
     def __init__(self, loaded: LoadedModel, codec: Codec) -> None:
         seconds = (codec.segment or 0) * codec.hop / codec.sampling_rate
-        heard = f"The mono signal goes to all {codec.channels} channels of the codec. " if codec.channels > 1 else ""
+        heard = "The mono signal goes to both channels of the codec. " if codec.channels > 1 else ""
         loudness = " and is divided by its own loudness" if codec.normalise else ""
         super().__init__(loaded, codec, notes=(f"{heard}Each segment of {seconds:g} s is computed alone{loudness}.",))
         self.network = SegmentNetwork(loaded.model.encoder, codec)
