@@ -6,13 +6,10 @@ the update's number, so a run that was stopped and resumed equals an uninterrupt
 """
 
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -163,23 +160,6 @@ def _by_rate(model: nn.Module, settings: LoopSettings) -> list[tuple[float, list
         raise ValueError(f"No weight that is trained has a name that begins with {', '.join(unused)}.")
     rates = [(None, settings.learning_rate), *settings.own_rates.items()]
     return [(rate, [p for name, p in trained if owner[name] == own]) for own, rate in rates]
-
-
-@contextmanager
-def stop_requests(stop_file: Path) -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether SIGTERM or SIGINT came or ``stop_file`` exists; an old file is removed."""
-    received: list[int] = []
-
-    def remember(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-
-    stop_file.unlink(missing_ok=True)
-    previous = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: bool(received) or stop_file.exists()
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class _Clock:

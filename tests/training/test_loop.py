@@ -1,8 +1,6 @@
 """The loop: resuming equals not stopping, the schedule, stopping, and refusals."""
 
 import json
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -10,7 +8,7 @@ import torch
 from torch import nn
 
 from core.errors import InputError
-from core.training.loop import Hooks, LoopSettings, learning_rate_at, stop_requests, train
+from core.training.loop import Hooks, LoopSettings, learning_rate_at, train
 
 SETTINGS = LoopSettings(updates=12, warmup=3, log_every=1, checkpoint_every=4, learning_rate=1e-2)
 
@@ -134,21 +132,6 @@ def test_weight_decay_spares_biases(tmp_path):
     train(model, lambda m, u: {"loss": sum((p * 0).sum() for p in m.parameters())}, settings, tmp_path)
     assert torch.equal(model[0].bias, torch.ones(8))
     assert torch.allclose(model[0].weight, before[:32].view(8, 4) * 0.9)
-
-
-def test_sigterm_and_the_stop_file_ask_for_a_stop(tmp_path):
-    stop_file = tmp_path / "stop"
-    stop_file.touch()
-    before = signal.getsignal(signal.SIGTERM)
-    with stop_requests(stop_file) as should_stop:
-        assert not should_stop()
-        stop_file.touch()
-        assert should_stop()
-        stop_file.unlink()
-        assert not should_stop()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert should_stop()
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 EARLY = replace(SETTINGS, updates=40, warmup=0, decay_fraction=0.0, validate_every=2, checkpoint_every=5, patience=3)
