@@ -171,7 +171,7 @@ def similarity_figure(found: EmbeddingMap, kind: str = "cosine") -> Figure:
         "hovertemplate": "%{y}<br>%{x}<br><b>%{z:.3f}</b><extra></extra>",
     }
     groups = _groups(found.labels[rows])
-    ticks = {"tickvals": [(first + last) / 2 for _, first, last in groups]}
+    ticks: dict[str, Any] = {"tickvals": [(first + last) / 2 for _, first, last in groups]}
     ticks |= {"ticktext": [class_name(name, 14) for name, _, _ in groups]}
     shared: dict[str, Any] = {"type": "category", "showgrid": False, "automargin": True, "constrain": "domain", **ticks}
     drawn = layout(
@@ -207,7 +207,7 @@ def shown_rows(found: EmbeddingMap) -> np.ndarray:
     from core.analysis.projection import evenly
 
     order = np.lexsort((np.array(found.clips), found.speakers, found.labels))
-    return order[list(evenly(len(order), MOST_CLIPS))]
+    return order[evenly(len(order), MOST_CLIPS)]
 
 
 def _scale(kind: str, values: np.ndarray) -> dict[str, Any]:

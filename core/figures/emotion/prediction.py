@@ -82,9 +82,9 @@ def prediction_caption(prediction: Prediction) -> str:
     held = f"It abstains here: {WHY.get(said.why, said.why)}." if not said.label else "It does not abstain here."
     return (
         f"Calibrated probabilities of {prediction.head} on {prediction.model}, for {said.stop - said.start:.1f} s, "
-        f"among the {len(prediction.labels)} classes that it knows; below {prediction.threshold:.2f} it says nothing. {held} "
-        f"Distance from the training clips: {number(said.distance)} of the limit that 95 % of unheard speakers' clips "
-        "stay below."
+        f"among the {len(prediction.labels)} classes that it knows; below {prediction.threshold:.2f} it says nothing. "
+        f"{held} Distance from the training clips: {number(said.distance)} of the limit that 95 % of unheard speakers' "
+        "clips stay below."
     )
 
 
