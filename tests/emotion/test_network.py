@@ -8,7 +8,7 @@ import torch
 
 from core.emotion import network as networks
 from core.emotion.head import Examples
-from core.emotion.network import NetworkTrainer, inner_folds
+from core.emotion.network import NetworkTrainer
 from core.errors import InputError
 from core.scoring import HeadSettings
 from core.training.runs import Stopped
