@@ -101,13 +101,12 @@ def _restricted(side: Side, shared: tuple[str, ...]) -> Examples:
 
 
 def _joined(first: Examples, second: Examples) -> Examples:
-    """Put clips behind one another; who is called alike in two corpora is not the same person."""
-    speakers = [[f"{number} {name}" for name in each.speakers] for number, each in enumerate((first, second))]
+    """Put clips behind one another; who is called alike in two corpora is not held to be one person."""
     return replace(
         first,
         features=np.concatenate([first.features, second.features], axis=1),
         codes=np.concatenate([first.codes, second.codes]),
-        speakers=np.array(speakers[0] + speakers[1], dtype=str),
+        speakers=np.concatenate([first.speakers, second.speakers]),
         frames=first.frames + second.frames,
     )
 

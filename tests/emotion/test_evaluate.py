@@ -52,6 +52,10 @@ def test_folds_tell_who_was_tested_and_pool_to_the_whole(found):
     assert sum(fold.wa * fold.n for fold in found.folds) / 200 == pytest.approx(found.wa.value)
     assert all(fold.temperature != 1 and 0 < fold.threshold < 1 for fold in found.folds)
     assert found.folds[0].layer_weights == {0: 1.0}
+    for fold in found.folds:  # odds before calibration are those after it, to the power of the temperature
+        own = np.isin(found.speakers, fold.speakers)
+        before, after = (np.log(of[own, :1] / of[own]) for of in (found.uncalibrated, found.probabilities))
+        np.testing.assert_allclose(before, fold.temperature * after, atol=1e-6)
     assert found.abstention.threshold == np.median([fold.threshold for fold in found.folds])
     assert found.abstention.accuracy > found.wa.value and found.abstention.coverage > 0.4
     assert found.abstention.curve[0, 2] == pytest.approx(found.wa.value)
@@ -219,6 +223,10 @@ def test_finished_folds_are_taken_up_again_and_only_for_the_same_clips_and_setti
     assert len(trained) == 13
     evaluated(shuffled_within_speakers(examples, 1), make_trainer=make_trainer, keep=tmp_path / "folds")
     assert len(trained) == 19
+    evaluated(examples, "3", make_trainer=make_trainer, keep=tmp_path / "folds")
+    assert len(trained) == 22
+    evaluated(examples, "2", make_trainer=make_trainer, keep=tmp_path / "folds")
+    assert len(trained) == 24
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", None])
