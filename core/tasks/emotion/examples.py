@@ -54,6 +54,11 @@ class Voices:
     failures: tuple[dict[str, str], ...]
     notes: tuple[str, ...]
 
+    @property
+    def pooled(self) -> Examples:
+        """The encoder's features without frames."""
+        return replace(self.examples, frames=())
+
 
 def check_request(request: EmotionRequest) -> None:
     """Refuse before anything is computed what no corpus could get past.
