@@ -198,7 +198,8 @@ def _blocks(
     prediction: Prediction, windows: Sequence[Said], edges: np.ndarray, rows: Sequence[int], name: str
 ) -> dict[str, Any]:
     silent = name.startswith("\0")
-    look = None if silent else class_look(prediction.labels.index(name))
+    place = -1 if silent else prediction.labels.index(name)
+    look = None if silent else class_look(place)
     shown = f"nothing said: {why_not(windows[rows[0]])}" if silent else class_name(name)
     chosen = np.asarray(rows, dtype=np.int64)
     pattern = {"shape": "/" if silent else look.pattern if look else "", "size": 7, "solidity": 0.35}
@@ -210,7 +211,7 @@ def _blocks(
         "yaxis": "y2",
         "marker": {"color": look.colour if look else GREY, "opacity": 0.6, "pattern": pattern},
         "name": shown,
-        "legendgroup": name,
+        "legendgroup": shown if silent else str(place),
         # A class has its line in the legend already.
         "showlegend": silent,
         "customdata": _places(windows, rows),
@@ -238,7 +239,7 @@ def _class_line(prediction: Prediction, windows: Sequence[Said], place: int) -> 
         "x": packed(_middles(windows)),
         "y": packed(np.array([one.probabilities[place] for one in windows], dtype=np.float64)),
         "name": class_name(name),
-        "legendgroup": name,
+        "legendgroup": str(place),
         "line": {"color": look.colour, "dash": look.dash, "width": 1.8},
         "marker": {"color": look.colour, "symbol": look.symbol, "size": 5},
         "customdata": _places(windows, range(len(windows))),
