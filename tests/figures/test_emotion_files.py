@@ -218,9 +218,9 @@ def test_a_figure_is_the_same_in_every_format_and_every_time(tmp_path):
     first = {name: path.read_bytes() for name, path in write_map_figures(small, tmp_path).items()}
     assert list(first) == ["embedding_map.png", "embedding_map.svg", "embedding_map.pdf"]
     assert first["embedding_map.png"].startswith(b"\x89PNG")
-    again = write_map_figures(small, tmp_path, ("pdf",))
-    assert again["embedding_map.pdf"].read_bytes() == first["embedding_map.pdf"]
     assert first["embedding_map.pdf"].startswith(b"%PDF")
+    again = write_map_figures(small, tmp_path)
+    assert {name: path.read_bytes() for name, path in again.items()} == first
 
 
 def test_two_speakers_and_two_classes_are_drawn_without_intervals():

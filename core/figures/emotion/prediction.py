@@ -202,7 +202,8 @@ def _blocks(
     look = None if silent else class_look(place)
     shown = f"nothing said: {why_not(windows[rows[0]])}" if silent else class_name(name)
     chosen = np.asarray(rows, dtype=np.int64)
-    pattern = {"shape": "/" if silent else look.pattern if look else "", "size": 7, "solidity": 0.35}
+    hatched = {"shape": "/", "size": 7, "solidity": 0.35}
+    pattern = {"shape": look.pattern, "size": 6, "solidity": 0.25, "fillmode": "overlay"} if look else hatched
     return {
         "type": "bar",
         "x": packed((edges[chosen] + edges[chosen + 1]) / 2),

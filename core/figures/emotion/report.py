@@ -43,8 +43,8 @@ HALF = 8
 INTENDED_USE = (
     "What is recognised is how a voice sounds to people who labelled recordings, mostly acted ones; it is not what "
     "somebody feels.",
-    "Not for decisions about people. In the European Union inferring emotions at work and in education is prohibited "
-    "(Regulation (EU) 2024/1689, Article 5), and elsewhere people have to be told.",
+    "Not for decisions about people. In the European Union inferring emotions at work and in education is prohibited, "
+    "with few exceptions (Regulation (EU) 2024/1689, Article 5); where it is not, people have to be told (Article 50).",
     "Scores hold for speakers, sentences, languages and microphones like those of this corpus; see the other corpora, "
     "where there are any.",
 )

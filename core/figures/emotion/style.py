@@ -62,9 +62,9 @@ def class_look(place: int) -> ClassLook:
     """Say how the class of that number is drawn in every figure."""
     turn, at = divmod(place, len(EMOTION_COLOURS))
     if turn >= len(CLASS_DASHES):
-        return ClassLook(OTHER_COLOUR, "circle", "dot", ".")
+        return ClassLook(OTHER_COLOUR, "circle", "dot", "x")
     return ClassLook(
-        EMOTION_COLOURS[at], EMOTION_SYMBOLS[at] + ("", "-open")[turn], CLASS_DASHES[turn], ("", "\\")[turn]
+        EMOTION_COLOURS[at], EMOTION_SYMBOLS[at] + ("", "-open")[turn], CLASS_DASHES[turn], ("", ".")[turn]
     )
 
 
