@@ -153,7 +153,7 @@ def failure_table(findings: EmotionFindings) -> Table:
 def prediction_table(prediction: Prediction) -> Table:
     """Return the probability of each class, in the order of the classes: nothing stands first where it abstains."""
     rows = tuple(
-        (label, per_cent(share))
+        (label, score(share))
         for label, share in zip(prediction.labels, prediction.clip.probabilities.tolist(), strict=True)
     )
     return Table("Probabilities", ("class", "probability"), rows)
@@ -166,7 +166,7 @@ def window_table(prediction: Prediction) -> Table:
             f"{one.start:.2f}",
             f"{one.stop:.2f}",
             one.label or f"nothing: {WHY.get(one.why, one.why)}",
-            per_cent(float(one.probabilities.max())),
+            score(float(one.probabilities.max())),
             number(one.distance),
         )
         for one in prediction.timeline
