@@ -330,7 +330,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 _EXPECTED_REFERENCE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "axes": (_whole(0), "a whole number"),
-    "rest": (_between(0.0, math.inf), "a number, 0 or more"),
+    "rest": (_between(_ABOVE_ZERO, math.inf), "a number above 0"),
     "threshold": (_between(_ABOVE_ZERO, math.inf), "a number above 0"),
 }
 
