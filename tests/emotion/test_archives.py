@@ -63,11 +63,11 @@ def test_a_zip_within_the_zip_is_not_opened(tmp_path):
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        *(("../evil.wav", "leaves"), ("a/../../evil.wav", "leaves"), ("..\\evil.wav", "leaves"), ("a\\..\\..\\e.wav", "leaves")),
-        *(("/etc/evil.wav", "absolute"), ("\\evil.wav", "absolute"), ("C:\\evil.wav", "absolute"), ("c:evil.wav", "absolute")),
-        *(("//host/share/evil.wav", "absolute"), ("NUL.wav", "device"), ("a/con.tar.wav", "device"), ("COM1.wav", "device")),
+        *((name, "leaves") for name in ("../e.wav", "a/../../e.wav", "..\\e.wav", "a\\..\\..\\e.wav", "../e.txt")),
+        *((name, "absolute") for name in ("/etc/e.wav", "\\e.wav", "C:\\e.wav", "c:e.wav", "//host/share/e.wav")),
+        *((name, "device") for name in ("NUL.wav", "a/con.tar.wav", "COM1.wav", "aux/a.wav")),
         *(("a/b\nc.wav", "control"), ("a" * 250 + ".wav", "200 bytes"), ("ä" * 120 + ".wav", "200 bytes")),
-        *(("d/" * 600 + "a.wav", "1000"), ("..", "leaves"), ("../evil.txt", "leaves")),
+        *(("d/" * 600 + "a.wav", "1000"),),
     ],
 )  # fmt: skip
 def test_names_that_cannot_be_trusted_are_refused(tmp_path, name, match):

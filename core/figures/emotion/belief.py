@@ -34,7 +34,7 @@ def reliability_figure(evaluation: Evaluation) -> Figure:
 def reliability_caption(evaluation: Evaluation) -> str:
     """Say what the bins hold and how uncertain they are."""
     counts = evaluation.reliability.counts
-    few, many = int(counts.min(initial=0)), int(counts.max(initial=0))
+    few, many = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
     each = f"{few:,} clips" if few == many else f"{few:,} to {many:,} clips"
     width = f" A share in a bin of {few:,} clips is uncertain by up to {half_width(few):.2f}." if few else ""
     return (

@@ -197,9 +197,7 @@ def cluster_table(found: EmbeddingMap) -> Table:
         "ARI is 0 for chance and 1 for the same groups; NMI of many small clusters is above 0 by chance. Clusters that "
         "agree with speakers more than with emotions show voices."
     )
-    return Table(
-        "Clusters", (*columns, "settings"), tuple(rows), f"{note} Silhouette of labels: {labels}." * bool(labels)
-    )
+    return Table("Clusters", (*columns, "settings"), tuple(rows), note + told)
 
 
 def neighbour_table(found: EmbeddingMap, clip: int) -> Table:
