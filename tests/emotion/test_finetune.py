@@ -1,5 +1,6 @@
 """Fine-tuning: the features of the ordinary pipeline, two learning rates, exact resuming, and a head that fits both."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 
 from core.arrays import EmbedSettings, ignore_progress
 from core.audio.signal import Signal
+from core.checkpoints.load import load_model
+from core.checkpoints.save import save_checkpoint
 from core.embed.encoders import build_encoder
 from core.embed.engines import torch_runners
 from core.embed.pipeline import plan, stream_states
@@ -153,3 +156,33 @@ def test_one_speaker_and_clips_that_do_not_fit():
         finetune(load(), replace(task, clips=[clip[:100] for clip in task.clips]))
     with pytest.raises(DataError, match=r"31\.0 s long; whisper takes at most 30 s"):
         finetune(load("whisper"), replace(task, clips=[np.full(31 * 16_000, 0.1, np.float32)] * 24))
+
+
+CARD = dict.fromkeys(("license", "summary", "snippet", "trust", "intended_use"), "x") | {
+    "data": [],
+    "attribution": [],
+}
+FACTS = {
+    "recipe": "it",
+    "seed": 0,
+    "updates": 1,
+    "updates_planned": 1,
+    "cpu_seconds": 1,
+    "device": "CPU",
+    "parameters": 1,
+    "data": {"hours": 1.0, "clips": 8, "sha256": "ab"},
+    "split": {"held_out_text": "one speaker"},
+    "history": [{"update": 1, "loss": 0.5}],
+}
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper", "encodec"])
+def test_a_tuned_encoder_is_a_checkpoint_like_any_other(tmp_path, family):
+    loaded = load(family)
+    rate = loaded.preprocessor["sampling_rate"]
+    save_checkpoint(tmp_path / "tuned", loaded.model, FACTS, CARD)
+    (tmp_path / "tuned" / "preprocessor_config.json").write_text(json.dumps({"sampling_rate": rate}))
+    written = load_model(tmp_path / "tuned", "tuned", from_user=True)
+    samples = np.random.default_rng(0).standard_normal(rate // 2).astype(np.float32) * 0.1
+    before, after = states_of(loaded, samples), states_of(written, samples)
+    assert np.abs(after - before).max() < 0.02 * before.std()  # float16
