@@ -79,7 +79,7 @@ def fit_name(line: Mapping[str, Any]) -> str:
 def _progress(fits: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     if not fits:
         return "nothing yet"
-    name = next(reversed(fits))
+    name = list(fits)[-1]
     return plain(f"{name + ': ' if name else ''}epoch {fits[name][-1]['epoch']:g}")
 
 
