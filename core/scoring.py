@@ -16,6 +16,14 @@ POOLINGS = ("mean_std", "mean", "max", "std", "multi", "attention", "learned")
 """How frames become one vector: ``multi`` is mean, max and std, ``attention`` the document's softmax of the channel
 mean, ``learned`` an attention that is trained with the head."""
 
+INTENDED_USE = (
+    "For research, teaching and trying out. Not for decisions about people: what a voice sounds like is not what a "
+    "person feels, and heads are wrong more often than their confidence suggests on any voice unlike those that they "
+    "heard. In the European Union, inferring emotions at work and in education is prohibited (AI Act, Regulation (EU) "
+    "2024/1689, Article 5(1)(f)), but for medical or safety reasons."
+)
+"""What is said beside every result: in the card, on the command line and on the page."""
+
 
 @dataclass(frozen=True)
 class Clip:

@@ -19,6 +19,7 @@ from transformers import (
     WavLMConfig,
     WhisperConfig,
 )
+from transformers.models.encodec.modeling_encodec import EncodecEuclideanCodebook
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 NOISY = {
@@ -52,6 +53,17 @@ WHISPER = {
     "dropout": 0.4,
     "encoder_layerdrop": 0.6,
 }
+CODEC = {"num_filters": 4, "hidden_size": 16, "codebook_size": 16, "codebook_dim": 16}
+CODEC_48KHZ = {
+    "sampling_rate": 48_000,
+    "audio_channels": 2,
+    "normalize": True,
+    "norm_type": "time_group_norm",
+    "use_causal_conv": False,
+    "chunk_length_s": 1.0,
+    "overlap": 0.01,
+    "target_bandwidths": [3.0, 6.0, 12.0, 24.0],
+}
 
 CONFIGS: dict[str, Callable[[], transformers.PretrainedConfig]] = {
     "wav2vec2": lambda: Wav2Vec2Config(**GROUP, **CODEVECTORS),
@@ -64,9 +76,11 @@ CONFIGS: dict[str, Callable[[], transformers.PretrainedConfig]] = {
     "data2vec-audio": lambda: Data2VecAudioConfig(**GROUP | {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 7}),
     "w2v-bert": lambda: Wav2Vec2BertConfig(**SIZE, vocab_size=32, **NOISY, conformer_conv_dropout=0.4),
     "whisper": lambda: WhisperConfig(**WHISPER),
-    "encodec": lambda: EncodecConfig(num_filters=4, hidden_size=16, codebook_size=16, codebook_dim=16),
+    "encodec": lambda: EncodecConfig(**CODEC),
+    "encodec-48khz": lambda: EncodecConfig(**CODEC | CODEC_48KHZ),
 }
-RAW_SAMPLES = tuple(name for name in CONFIGS if name not in ("w2v-bert", "whisper", "encodec"))
+CODECS = ("encodec", "encodec-48khz")
+RAW_SAMPLES = tuple(name for name in CONFIGS if name not in ("w2v-bert", "whisper", *CODECS))
 MODEL_CLASSES = {
     "wav2vec2": "Wav2Vec2Model",
     "hubert": "HubertModel",
@@ -77,9 +91,9 @@ MODEL_CLASSES = {
     "encodec": "EncodecModel",
 }
 PREPROCESSORS = {
-    "wav2vec2-bert": lambda: transformers.SeamlessM4TFeatureExtractor(),
-    "whisper": lambda: transformers.WhisperFeatureExtractor(),
-    "encodec": lambda: transformers.EncodecFeatureExtractor(),
+    "wav2vec2-bert": lambda _config: transformers.SeamlessM4TFeatureExtractor(),
+    "whisper": lambda _config: transformers.WhisperFeatureExtractor(),
+    "encodec": lambda config: transformers.EncodecFeatureExtractor(config.audio_channels, config.sampling_rate),
 }
 
 
@@ -96,8 +110,10 @@ def tiny_model(family: str, model_class: str | None = None, seed: int = 0) -> Pr
 
 @torch.no_grad()
 def _stir(model: PreTrainedModel) -> None:
-    """Give norms and biases values of their own: at their initial ones and zeros many mistakes do not show."""
+    """Give norms, biases and codebooks values of their own: many mistakes do not show in initial ones and zeros."""
     for module in model.modules():
+        if isinstance(module, EncodecEuclideanCodebook):  # zeros before training
+            module.embed.normal_(std=0.1)
         if isinstance(module, torch.nn.LayerNorm | torch.nn.GroupNorm) and module.weight is not None:
             module.weight.add_(0.2 * torch.randn_like(module.weight))
             module.bias.add_(0.2 * torch.randn_like(module.bias))
@@ -113,6 +129,6 @@ def save_tiny(
     model = tiny_model(family, model_class)
     model.save_pretrained(folder)
     if preprocessor:
-        make = PREPROCESSORS.get(model.config.model_type, transformers.Wav2Vec2FeatureExtractor)
-        make().save_pretrained(folder)
+        make = PREPROCESSORS.get(model.config.model_type, lambda _config: transformers.Wav2Vec2FeatureExtractor())
+        make(model.config).save_pretrained(folder)
     return model

@@ -57,18 +57,6 @@ class Outcome:
     interval: tuple[float, float]
 
 
-def accuracy(labels: NDArray, predictions: NDArray) -> float:
-    """Share of rows that were recognised."""
-    return float(np.mean(labels == predictions))
-
-
-def unweighted_recall(labels: NDArray, predictions: NDArray) -> float:
-    """Mean over the classes that occur of the share that was recognised (UAR)."""
-    from sklearn.metrics import recall_score
-
-    return float(recall_score(labels, predictions, labels=np.unique(labels), average="macro"))
-
-
 def balanced_logistic() -> "Pipeline":
     """Standardise, then a strongly regularised logistic regression with balanced classes."""
     from sklearn.linear_model import LogisticRegression

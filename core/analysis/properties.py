@@ -19,10 +19,10 @@ from core.analysis.mel import MelSource, of_middle_thirds
 from core.analysis.probes import (
     ShrunkenDiscriminant,
     StandardisedRows,
-    accuracy,
     chance_level,
     on_standardised_axes,
 )
+from core.analysis.scores import accuracy
 from core.analysis.splits import (
     N_FOLDS,
     Fold,

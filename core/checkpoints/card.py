@@ -4,6 +4,7 @@ Numbers come from ``training.json`` and nowhere else, so a card cannot claim wha
 """
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 Facts = dict[str, Any]
@@ -26,13 +27,13 @@ def model_card(name: str, config: Facts, training: Facts) -> str:
     sections = [
         front_matter(card),
         f"# {name}\n\n{card['summary']}",
-        _section("Use", f"```python\n{card['snippet'].strip()}\n```"),
-        _section("How far to trust it", card["trust"]),
-        _section("Intended use", card["intended_use"]),
-        _section("Measured", "\n\n".join(metric_table(table) for table in training.get("metrics", [])) or "Not yet."),
-        _section("Training", _training_text(training)),
-        _section("Architecture", _architecture_text(config, training)),
-        _section("Data and licence", _bullets(card["data"]) + "\n\n" + _bullets(card["attribution"])),
+        section("Use", f"```python\n{card['snippet'].strip()}\n```"),
+        section("How far to trust it", card["trust"]),
+        section("Intended use", card["intended_use"]),
+        section("Measured", "\n\n".join(metric_table(table) for table in training.get("metrics", [])) or "Not yet."),
+        section("Training", _training_text(training)),
+        section("Architecture", _architecture_text(config, training)),
+        section("Data and licence", bullets(card["data"]) + "\n\n" + bullets(card["attribution"])),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -99,9 +100,11 @@ def _architecture_text(config: Facts, training: Facts) -> str:
     )
 
 
-def _section(title: str, text: str) -> str:
+def section(title: str, text: str) -> str:
+    """A heading and what stands below it."""
     return f"## {title}\n\n{text}"
 
 
-def _bullets(items: list[str]) -> str:
+def bullets(items: Iterable[str]) -> str:
+    """A list, an item a line."""
     return "\n".join(f"- {item}" for item in items)

@@ -4,14 +4,16 @@ import difflib
 import errno
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from core.checkpoints import encodec_package
 from core.checkpoints.load import SUPPORTED, weight_files
+from core.checkpoints.network import REQUEST_SECONDS, ask, is_network
 from core.errors import CheckpointError
+from core.models.encodec import layer_names
 
 BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints"
 DEFAULT_BUNDLED = "wav2vec2-small-whisper"
@@ -26,18 +28,13 @@ HUB_MODELS = {
     "facebook/data2vec-audio-base": "data2vec base, English audiobooks",
     "facebook/w2v-bert-2.0": "w2v-BERT 2.0, 143 languages",
     "openai/whisper-tiny.en": "Whisper tiny, English; trained with transcripts",
-    "facebook/encodec_24khz": "EnCodec 24 kHz, the codec's encoder",
+    "facebook/encodec_24khz": "EnCodec 24 kHz, the codec's encoder and its quantised forms",
+    "facebook/encodec_48khz": "EnCodec 48 kHz, the same in stereo segments of 1 s",
 }
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PREPARATION = ("preprocessor_config.json", "processor_config.json")
 _SAFE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json")
 _OLD_WEIGHTS = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin|pytorch_model\.bin\.index\.json")
-# One request may take this long; and all of an answer, a name server's silence included, this long.
-_REQUEST_SECONDS = 4.0
-_ANSWER_SECONDS = 6.0
-_HTTP_LIBRARIES = ("httpx2", "httpcore2", "httpx", "httpcore", "requests", "urllib3")
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,10 @@ class Found:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One line of the list of models; numbers are None where nothing is on this computer."""
+    """One line of the list of models; numbers are None where nothing is on this computer.
+
+    ``layer_names`` says what layers 0 to ``n_layers`` are where numbers alone do not: for codecs.
+    """
 
     name: str
     where: str
@@ -67,10 +67,11 @@ class ModelEntry:
     sampling_rate: int | None = None
     size_mb: float | None = None
     note: str = ""
+    layer_names: tuple[str, ...] = ()
 
 
 def find_model(name: str) -> Found:
-    """Find a model by bundled name, folder or hub id; empty means the bundled default.
+    """Find a model by bundled name, folder, name of an official EnCodec or hub id; empty means the bundled default.
 
     Raises:
         CheckpointError: there is no such model, or the hub cannot be reached and the cache does not hold it.
@@ -86,12 +87,15 @@ def find_model(name: str) -> Found:
         raise CheckpointError(
             f"Model {name} is a file; expected a folder with config.json and model.safetensors. Give its folder."
         )
+    if name in encodec_package.OFFICIAL:
+        folder, was_there = encodec_package.fetch(name, _remedy())
+        return Found(name, folder, "cached" if was_there else "hub")
     if not _HUB_ID.fullmatch(name):
-        close = difflib.get_close_matches(name, bundled_names(), n=1)
+        close = difflib.get_close_matches(name, [*bundled_names(), *encodec_package.OFFICIAL], n=1)
         meant = f" Did you mean {close[0]}?" if close else ""
         raise CheckpointError(f"Model {name!r} is neither bundled nor a folder nor a hub id.{meant} {_remedy()}")
-    folder = _cached_folder(name)
-    return Found(name, _completed(name, folder), "cached") if folder else _from_hub(name)
+    cached = _cached_folder(name)
+    return Found(name, _completed(name, cached), "cached") if cached else _from_hub(name)
 
 
 def _check_folder(folder: Path) -> None:
@@ -145,11 +149,11 @@ def _completed(name: str, folder: Path) -> Path:
     if any(try_to_load_from_cache(name, file) for file in _PREPARATION):  # there, or known to be nowhere
         return folder
     try:
-        names = _ask(lambda: _names_on_hub(name))
+        names = ask(lambda: _names_on_hub(name))
         for file in set(_PREPARATION) & set(names):
-            hf_hub_download(name, file, revision=folder.name, etag_timeout=_REQUEST_SECONDS)
+            hf_hub_download(name, file, revision=folder.name, etag_timeout=REQUEST_SECONDS)
     except Exception as error:  # load_model says what was assumed instead
-        if not _is_network(error):
+        if not is_network(error):
             raise
     return folder
 
@@ -159,8 +163,8 @@ def _from_hub(name: str) -> Found:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        wanted = _wanted_files(name, _ask(lambda: _names_on_hub(name)))
-        folder = snapshot_download(name, allow_patterns=wanted, etag_timeout=_REQUEST_SECONDS)
+        wanted = _wanted_files(name, ask(lambda: _names_on_hub(name)))
+        folder = snapshot_download(name, allow_patterns=wanted, etag_timeout=REQUEST_SECONDS)
     except CheckpointError:
         raise
     except GatedRepoError as error:
@@ -172,7 +176,7 @@ def _from_hub(name: str) -> Found:
             f"The hub has no model {name!r} (or it is private). Check the spelling. {_remedy()}"
         ) from error
     except Exception as error:
-        if not _is_network(error):
+        if not is_network(error):
             raise
         raise CheckpointError(_unreachable(name, error)) from error
     return Found(name, Path(folder), "hub")
@@ -182,7 +186,7 @@ def _names_on_hub(name: str) -> list[str]:
     """Names of a repository's files, in one request without retries."""
     from huggingface_hub import HfApi
 
-    siblings = HfApi().model_info(name, timeout=_REQUEST_SECONDS).siblings or []
+    siblings = HfApi().model_info(name, timeout=REQUEST_SECONDS).siblings or []
     return [sibling.rfilename for sibling in siblings]
 
 
@@ -197,36 +201,6 @@ def _wanted_files(name: str, names: list[str]) -> list[str]:
         f"The hub's {name} is not in transformers' format: expected config.json and model.safetensors (or "
         f"pytorch_model.bin), got {', '.join(sorted(names)[:8]) or 'no files'}. Choose another model."
     )
-
-
-def _ask(question: Callable[[], Answer]) -> Answer:
-    """Ask the hub, and give up in a few seconds whatever hangs: the connection, its answer or the name server.
-
-    Raises:
-        TimeoutError: there was no answer in time. Errors of the question itself come through.
-    """
-    answers: list[Answer] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            answers.append(question())
-        except Exception as error:  # handed on to the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name="strata-ask-hub")
-    thread.start()
-    thread.join(_ANSWER_SECONDS)
-    if errors:
-        raise errors[0]
-    if not answers:
-        raise TimeoutError(f"no answer in {_ANSWER_SECONDS:g} s")
-    return answers[0]
-
-
-def _is_network(error: BaseException) -> bool:
-    """Whether an error came from the way to the hub or the disk (the HTTP client's types change between releases)."""
-    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _HTTP_LIBRARIES
 
 
 def _unreachable(name: str, error: BaseException) -> str:
@@ -253,7 +227,8 @@ def list_models(*, ask_hub: bool = True) -> list[ModelEntry]:
     cached = [describe_model(Found(name, folder, "cached")) for name, folder in _cached_models()]
     known = {entry.name for entry in cached}
     where = "hub" if ask_hub and hub_reachable() else "hub, not reached"
-    offered = [ModelEntry(name, where, note=note) for name, note in HUB_MODELS.items() if name not in known]
+    notes = HUB_MODELS | encodec_package.OFFICIAL_NOTES
+    offered = [ModelEntry(name, where, note=note) for name, note in notes.items() if name not in known]
     return [*bundled, *cached, *offered]
 
 
@@ -262,11 +237,11 @@ def hub_reachable() -> bool:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        _ask(lambda: _names_on_hub(DEFAULT_ONLINE))
+        ask(lambda: _names_on_hub(DEFAULT_ONLINE))
     except HfHubHTTPError as error:  # a mirror that lacks this one model is reachable all the same
         return error.response.status_code < 500
     except Exception as error:
-        if not _is_network(error):
+        if not is_network(error):
             raise
         return False
     return True
@@ -280,6 +255,9 @@ def _cached_models() -> Iterator[tuple[str, Path]]:
         folder = _cached_folder(name) if _HUB_ID.fullmatch(name) else None
         if folder is not None and _known(folder):
             yield name, folder
+    for name in encodec_package.OFFICIAL:
+        if encodec_package.is_cached(name):
+            yield name, encodec_package.cache_folder()
 
 
 def _known(folder: Path) -> bool:
@@ -302,22 +280,31 @@ def _json(path: Path) -> dict[str, Any]:
 def describe_model(found: Found) -> ModelEntry:
     """Say what a model is by its folder's small files, without loading it; None for what they do not tell."""
     name, where, folder = found.name, found.where, found.folder
-    config = _config(folder)
+    config = encodec_package.config_in(folder, name) or _config(folder)
     model_type = config.get("model_type")
     architectures = config.get("architectures") or [SUPPORTED.get(str(model_type), model_type)]
-    is_codec = model_type == "encodec"  # no transformer blocks: one state
+    # A codec has no transformer blocks: its states are the encoder's output and its quantised forms.
+    names = layer_names(_bandwidths(config)) if model_type == "encodec" else ()
     preparation = _json(folder / _PREPARATION[0])
     return ModelEntry(
         name=name,
         where=where,
         path=str(folder),
         architecture=str(architectures[0]),
-        n_layers=0 if is_codec else config.get("encoder_layers", config.get("num_hidden_layers")),
+        n_layers=len(names) - 1 if names else config.get("encoder_layers", config.get("num_hidden_layers")),
         dim=config.get("d_model", config.get("hidden_size")),
         sampling_rate=config.get("sampling_rate", preparation.get("sampling_rate", 16_000)),
         size_mb=_size_mb(folder, name),
-        note=HUB_MODELS.get(name, ""),
+        note=(HUB_MODELS | encodec_package.OFFICIAL_NOTES).get(name, ""),
+        layer_names=names,
     )
+
+
+def _bandwidths(config: dict[str, Any]) -> tuple[float, ...]:
+    """A codec's bandwidths by its config, in kbps; transformers' default where it is silent or broken."""
+    listed = config.get("target_bandwidths")
+    numbers = isinstance(listed, list) and all(isinstance(value, int | float) for value in listed)
+    return tuple(listed) if numbers and listed else encodec_package.BANDWIDTHS_24KHZ
 
 
 def _size_mb(folder: Path, name: str) -> float | None:

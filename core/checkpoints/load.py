@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.checkpoints import encodec_package
 from core.errors import CheckpointError
+from core.models.encodec import codebooks_of
 from core.models.loaded import LoadedModel
 
 SUPPORTED = {
@@ -101,6 +103,8 @@ def load_model(folder: Path, name: str, *, from_user: bool) -> LoadedModel:
         CheckpointError: a missing or unreadable file, an unsupported type, a config key or weight that is missing,
             misspelt or does not fit.
     """
+    if official := encodec_package.find_file(folder, name):
+        return _load_official(official, name)
     raw = read_config(folder, name)
     warnings = check_config_keys(raw, name, strict=from_user)
     files = weight_files(folder, name, allow_bin=not from_user)
@@ -122,6 +126,21 @@ def load_model(folder: Path, name: str, *, from_user: bool) -> LoadedModel:
     )
 
 
+def _load_official(file: encodec_package.PackageFile, name: str) -> LoadedModel:
+    """Load a checkpoint of the encodec package; nothing is read before its checksum is found right."""
+    sha256, config_sha256 = encodec_package.hashes(file, name)
+    return LoadedModel(
+        name=name,
+        folder=file.path.parent,
+        model=encodec_package.load_network(file, name),
+        preprocessor={},
+        sha256=sha256,
+        architecture="EncodecModel",
+        fine_tuned=False,
+        config_sha256=config_sha256,
+    )
+
+
 def randomised(loaded: LoadedModel, seed: int) -> LoadedModel:
     """Make the control of a model: the same architecture and preprocessing, with weights as before any training.
 
@@ -138,6 +157,8 @@ def randomised(loaded: LoadedModel, seed: int) -> LoadedModel:
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(_control_seed(seed))
         network = type(loaded.model)(copy.deepcopy(loaded.model.config))
+        if loaded.model_type == "encodec":
+            _draw_codebooks(network)
     network.eval().float()
     settings = loaded.config_sha256 or hashlib.sha256(loaded.model.config.to_json_string().encode()).hexdigest()
     return dataclasses.replace(
@@ -149,6 +170,14 @@ def randomised(loaded: LoadedModel, seed: int) -> LoadedModel:
     )
 
 
+def _draw_codebooks(codec: Any) -> None:
+    """Give an untrained codec codebooks, as the encodec package draws them: transformers leaves them at zero."""
+    import torch
+
+    for layer in codebooks_of(codec):
+        torch.nn.init.kaiming_uniform_(layer.codebook.embed)
+
+
 def _control_seed(seed: int) -> int:
     """A seed that no training has begun with: a control drawn as its model once was would still resemble it."""
     return int.from_bytes(hashlib.sha256(f"control {seed}".encode()).digest()[:8], "big") >> 1
@@ -156,6 +185,8 @@ def _control_seed(seed: int) -> int:
 
 def checkpoint_hashes(folder: Path, name: str, *, from_user: bool) -> tuple[str, str]:
     """Hash the weight files, and the files that say how they are used, without loading the model."""
+    if official := encodec_package.find_file(folder, name):
+        return encodec_package.hashes(official, name)
     configs = (path for path in map(folder.joinpath, _CONFIG_FILES) if path.is_file())
     return sha256_of(weight_files(folder, name, allow_bin=not from_user)), sha256_of(configs)
 
@@ -287,6 +318,8 @@ def _raw_sample_settings(path: Path, name: str, found: dict[str, Any]) -> tuple[
 
 def weight_files(folder: Path, name: str, *, allow_bin: bool) -> list[Path]:
     """The weight files of a folder, sorted: safetensors, or a pickle where allowed (to be read weights-only)."""
+    if official := encodec_package.find_file(folder, name):
+        return [official.path]
     index = folder / _SHARD_INDEX
     single = folder / "model.safetensors"
     safe = [single] if single.is_file() else _shards(index, name) if index.is_file() else []

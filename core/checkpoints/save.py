@@ -1,10 +1,6 @@
 """Write a checkpoint folder so that it is there as a whole or not at all."""
 
 import json
-import platform
-import shutil
-import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +9,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from core.checkpoints.card import model_card
+from core.checkpoints.folders import package_versions, whole_folder, write_json
 from core.errors import CheckpointError
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "soundfile", "soxr")
@@ -39,20 +36,10 @@ def save_checkpoint(
     Returns:
         ``folder``.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _write(partial, folder.name, model, training | {"card": card, "versions": package_versions()}, extractor)
-        _put_in_place(partial, folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    facts = training | {"card": card, "versions": package_versions(PACKAGES)}
+    with whole_folder(folder) as partial:
+        _write(partial, folder.name, model, facts, extractor)
     return folder
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that had a hand in the weights."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def write_card(folder: Path) -> None:
@@ -72,8 +59,8 @@ def _write(
     """Fill the temporary folder."""
     config = model.config.to_dict() | {"architectures": [type(model).__name__], "dtype": "float16"}
     config = {key: value for key, value in config.items() if key != "_name_or_path"}
-    _write_json(partial / "config.json", config)
-    _write_json(partial / "training.json", training)
+    write_json(partial / "config.json", config)
+    write_json(partial / "training.json", training)
     weights = {key: _as_half(key, value) for key, value in model.state_dict().items()}
     save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
     if extractor is not None:
@@ -89,23 +76,3 @@ def _as_half(name: str, value: torch.Tensor) -> torch.Tensor:
             f"{name} holds values that float16 cannot (largest {value.abs().max():g}); nothing was written."
         )
     return half.contiguous().clone()
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    """Rename; an older folder steps aside first and is removed once the new one is there."""
-    partial.chmod(0o755)  # mkdtemp and save_file keep others out
-    (partial / "model.safetensors").chmod(0o644)
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(
-        json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     from core.embed.team import is_main_process
 
     on_progress = console.progress()
-    tasks.check_layers_target(args.output, force=args.force)
+    tasks.check_results_target(args.output, force=args.force)
     features = args.features_dir or args.output / "features"
     request = tasks.LayersRequest(
         tuple(args.inputs), options.embed_settings(args), _settings(args), features, args.compare

@@ -34,10 +34,13 @@ class EncoderSpec:
         name: Bundled name, folder name or hub id.
         modality: ``audio``, ``meg`` or ``grid``.
         clock: Sampling rate, hop, field and frame count.
-        n_layers: Transformer blocks N; there are N+1 states.
+        n_layers: Number N of the last state; there are N+1. Transformer blocks; for a codec, its bandwidths.
         dim: Values a frame.
         context_seconds: Default context on each side of a window.
         max_frames: Longest window the model takes; None for any.
+        layer_names: What each of the N+1 states is, where a number alone does not say it; empty for transformers.
+        last: The layer that ``last`` means, where it is not N.
+        notes: Sentences on what the encoder does to a recording, for the metadata.
     """
 
     name: str
@@ -47,6 +50,9 @@ class EncoderSpec:
     dim: int
     context_seconds: float
     max_frames: int | None = None
+    layer_names: tuple[str, ...] = ()
+    last: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class FeatureStream(Protocol):
@@ -86,9 +92,10 @@ class BlockBuffer:
     """Features computed block by block and kept only as long as a later window can ask for them.
 
     Args:
-        compute: Returns the features of frames ``[start, stop)``, (stop - start, dim).
+        compute: Returns the features of frames ``[start, stop)``, (stop - start, dim), or of as many frames from
+            ``start`` on as it makes at a time, at least one.
         n_frames: Frames of the recording.
-        block: Frames computed at a time.
+        block: Frames asked for at a time.
     """
 
     def __init__(self, compute: Callable[[int, int], np.ndarray], n_frames: int, block: int) -> None:
@@ -101,7 +108,7 @@ class BlockBuffer:
         while self.stop < stop:
             upto = min(self.stop + self.block, self.n_frames)
             self.blocks.append(self.compute(self.stop, upto))
-            self.stop = upto
+            self.stop += len(self.blocks[-1])
         while self.start + len(self.blocks[0]) <= start:
             self.start += len(self.blocks.pop(0))
         return np.concatenate(self.blocks)[start - self.start : stop - self.start]

@@ -25,10 +25,17 @@ class WindowPlan:
     context_seconds: float
 
 
-def resolve_layers(wanted: str, name: str, n_layers: int) -> tuple[int, ...]:
-    """Turn ``last``, ``all`` or ``0,6,12`` into ascending layer numbers of the model ``name`` with N blocks (0..N)."""
+def resolve_layers(wanted: str, name: str, n_layers: int, last: int | None = None) -> tuple[int, ...]:
+    """Turn ``last``, ``all`` or ``0,6,12`` into ascending layer numbers of the model ``name``.
+
+    Args:
+        wanted: The text.
+        name: For messages.
+        n_layers: Highest number N; there are layers 0 to N.
+        last: The layer that ``last`` means, where it is not N: a codec's encoder output, before its quantised forms.
+    """
     if wanted == "last":
-        return (n_layers,)
+        return (n_layers if last is None else last,)
     if wanted == "all":
         return tuple(range(n_layers + 1))
     try:

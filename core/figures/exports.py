@@ -98,7 +98,8 @@ def tsv_text(text: str) -> str:
     return " ".join(readable(text).replace("\t", " ").splitlines())
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
+def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
+    """Make a CSV file whose numbers read back exactly; see :func:`csv_text` for its texts."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([csv_text(name) for name in header])
@@ -130,13 +131,13 @@ def _texts(values: Iterable[str]) -> np.ndarray:
 def _tables(findings: LayersFindings) -> dict[str, bytes]:
     rows = [(row.aspect, row.first, row.second, row.verdict) for row in compare_models(findings)]
     tables = {
-        "statistics.csv": _csv(("model", "layer", "statistic", "value"), _statistics_rows(findings)),
-        "variances.csv": _csv(("model", "layer", "dim", "variance"), _variance_rows(findings)),
-        "explained.csv": _csv(("model", "layer", "axis", "explained", "noise_floor"), _explained_rows(findings)),
-        "comparison.csv": _csv(("aspect", "first", "second", "verdict"), rows),
+        "statistics.csv": csv_bytes(("model", "layer", "statistic", "value"), _statistics_rows(findings)),
+        "variances.csv": csv_bytes(("model", "layer", "dim", "variance"), _variance_rows(findings)),
+        "explained.csv": csv_bytes(("model", "layer", "axis", "explained", "noise_floor"), _explained_rows(findings)),
+        "comparison.csv": csv_bytes(("aspect", "first", "second", "verdict"), rows),
     }
     if any(found.curves for found in findings.models):
-        tables["curves.csv"] = _csv(CURVE_COLUMNS, _curve_rows(findings))
+        tables["curves.csv"] = csv_bytes(CURVE_COLUMNS, _curve_rows(findings))
     return tables
 
 
@@ -240,7 +241,7 @@ def _similarity_files(similarity: Similarity, label: str) -> Iterator[tuple[str,
     ends = {"low": similarity.low, "high": similarity.high}
     arrays |= {name: end for name, end in ends.items() if end is not None}
     header = ["layer", *map(str, similarity.columns)]
-    yield f"similarity_{label}.csv", _csv(header, rows)
+    yield f"similarity_{label}.csv", csv_bytes(header, rows)
     yield f"similarity_{label}.npz", _npz(arrays)
 
 
@@ -288,7 +289,7 @@ def _points_csv(found: ModelFindings) -> bytes:
         for kind, places in drawn:
             for axis, values in enumerate(places.T, 1):
                 columns[f"layer_{layer.index}_{kind}_{axis}"] = list(values)
-    return _csv(list(columns), zip(*columns.values(), strict=True))
+    return csv_bytes(list(columns), zip(*columns.values(), strict=True))
 
 
 # embedding-atlas

@@ -9,14 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.embed.writers import replace_file
-from core.errors import InputError
-from core.figures.names import file_labels, make_folder
+from core.figures.names import file_labels
 from core.figures.sheets.distributions import feature_distributions, feature_variance
 from core.figures.sheets.matrices import cross_similarity, layer_similarity
 from core.figures.sheets.points import pca_visualization, tsne_visualization, with_tsne
 from core.figures.sheets.properties import properties
-from core.figures.sheets.sheet import Style, to_bytes
+from core.figures.sheets.sheet import write_sheets
 from core.figures.sheets.subject import Subject
 from core.findings import LayersFindings
 
@@ -43,7 +41,7 @@ def write_figures(findings: LayersFindings, folder: Path, formats: Sequence[str]
     Args:
         findings: What was found.
         folder: Where to; made if it is not there.
-        formats: Of ``png`` and ``svg``.
+        formats: Of ``png``, ``svg`` and ``pdf``.
 
     Returns:
         The path of each file by its name. What :func:`missing_figures` names is not among them.
@@ -52,19 +50,7 @@ def write_figures(findings: LayersFindings, folder: Path, formats: Sequence[str]
         InputError: Another format, or two models of one name.
         OutputError: The folder cannot be written to.
     """
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown or not formats:
-        raise InputError(f"Got the formats {', '.join(formats) or 'none'}; expected png, svg or both.")
-    make_folder(folder)
-    written = {}
-    for stem, draw in _drawings(findings):
-        with Style():
-            figure = draw()
-            contents = {f"{stem}.{name}": to_bytes(figure, name) for name in dict.fromkeys(formats)}
-        for name, content in contents.items():
-            replace_file(folder / name, content)
-            written[name] = folder / name
-    return written
+    return write_sheets(_drawings(findings), folder, formats)
 
 
 def missing_figures(findings: LayersFindings) -> dict[str, str]:

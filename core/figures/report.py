@@ -1,13 +1,6 @@
-"""One HTML file with everything that a layerwise analysis found: it asks no machine for anything, now or later.
+"""One HTML file with everything that a layerwise analysis found; see :mod:`core.figures.report_page`."""
 
-plotly.js, styles and data are inside, and a content security policy forbids the rest. All text goes through the
-template's escaping, since names of files and labels come from users.
-"""
-
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from html import unescape
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from core.analysis.comparison import training_mark
@@ -25,7 +18,6 @@ from core.figures.layers.scatter import pca_caption, pca_figure, tsne_caption, t
 from core.figures.layers.similarity import READING, similarity_counts, similarity_figure
 from core.figures.layers.style import counted
 from core.figures.layers.tables import (
-    Table,
     best_table,
     compared_names,
     count_table,
@@ -39,10 +31,9 @@ from core.figures.layers.tables import (
     split_table,
 )
 from core.figures.layers.variances import variance_caption, variance_figure
-from core.figures.plotly_json import Figure, to_json
+from core.figures.report_page import Drawing, Page, Section, drawing, page_html
+from core.figures.tables import Table
 from core.findings import LayersFindings, ModelFindings, Similarity
-
-TEMPLATES = Path(__file__).parents[2] / "assets"
 
 
 class Compared(Protocol):
@@ -65,31 +56,6 @@ class Compared(Protocol):
         """What the numbers support."""
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with its caption; ``shape`` is ``wide``, ``square`` or empty for half a page."""
-
-    anchor: str
-    label: str
-    caption: str
-    height: int
-    shape: str
-    json: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report, in the order of its fields."""
-
-    anchor: str
-    title: str
-    texts: tuple[str, ...] = ()
-    items: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    drawings: tuple[Drawing, ...] = ()
-    folded: tuple[Table, ...] = ()
-
-
 def report_html(
     findings: LayersFindings,
     comparison: Sequence[Compared] = (),
@@ -107,39 +73,8 @@ def report_html(
     Returns:
         One HTML document, UTF-8 when encoded.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    text: str = environment.get_template("report.html").render(
-        title=_title(findings),
-        lead=_lead(findings),
-        alerts=_alerts(findings),
-        sections=_safe_sections(_sections(findings, comparison, tables, downloads), Markup),
-        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        plotly=Markup(get_plotlyjs()),
-        script=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
-    )
-    # Names of files may hold bytes that are no text.
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-
-
-def inline_json(figure: Figure) -> str:
-    """Return the figure as JSON that cannot end the script element it stands in, whatever names it holds.
-
-    >>> "</" in inline_json({"name": "</script>"})
-    False
-    """
-    return to_json(figure).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _safe_sections(sections: Iterable[Section], markup: Any) -> list[Section]:
-    """Mark figures as ready for the page; everything else is escaped by the template."""
-    return [
-        replace(section, drawings=tuple(replace(one, json=markup(one.json)) for one in section.drawings))
-        for section in sections
-    ]
+    page = Page(_title(findings), _lead(findings), tuple(_alerts(findings)))
+    return page_html(page, _sections(findings, comparison, tables, downloads))
 
 
 def _title(findings: LayersFindings) -> str:
@@ -193,7 +128,7 @@ def _marks(findings: LayersFindings) -> dict[str, str]:
 def _sections(
     findings: LayersFindings, comparison: Sequence[Compared], tables: Sequence[Table], downloads: Sequence[str]
 ) -> list[Section]:
-    sections = [
+    return [
         _analysed(findings),
         _comparison(findings, comparison),
         _similarities(findings),
@@ -204,10 +139,6 @@ def _sections(
         Section("more", "More tables", tables=tuple(tables)),
         Section("files", "Files beside this report", items=tuple(downloads)),
     ]
-    return [section for section in sections if any(vars(section)[name] for name in _CONTENTS)]
-
-
-_CONTENTS = ("texts", "items", "tables", "drawings", "folded")
 
 
 # What was analysed
@@ -237,12 +168,6 @@ def _comparison(findings: LayersFindings, rows: Sequence[Compared]) -> Section:
 # Figures
 
 
-def _drawing(anchor: str, figure: Figure, caption: str, shape: str = "") -> Drawing:
-    heading = figure["layout"]["title"]
-    label = f"{heading['text']}. {heading['subtitle']['text']}"
-    return Drawing(anchor, unescape(label), caption, figure["layout"]["height"], shape, inline_json(figure))
-
-
 def _similarities(findings: LayersFindings) -> Section:
     matrices = [*([findings.cross] if findings.cross else []), *(model.similarity for model in findings.models)]
     drawings = tuple(_matrix(findings, place, one) for place, one in enumerate(matrices))
@@ -251,16 +176,16 @@ def _similarities(findings: LayersFindings) -> Section:
 
 def _matrix(findings: LayersFindings, place: int, similarity: Similarity) -> Drawing:
     figure = similarity_figure(similarity, findings.span, _marks(findings))
-    return _drawing(f"figure-similarity-{place}", figure, similarity_counts(similarity, findings.span), "square")
+    return drawing(f"figure-similarity-{place}", figure, similarity_counts(similarity, findings.span), "square")
 
 
 def _statistics(findings: LayersFindings) -> Section:
     lines = [
-        _drawing(f"figure-{name}", statistic_figure(findings, name), statistic_caption(findings, name))
+        drawing(f"figure-{name}", statistic_figure(findings, name), statistic_caption(findings, name))
         for name in STATISTICS
     ]
-    explained = _drawing("figure-explained", explained_figure(findings), explained_caption(findings))
-    variances = _drawing(
+    explained = drawing("figure-explained", explained_figure(findings), explained_caption(findings))
+    variances = drawing(
         "figure-variances", variance_figure(findings.models, findings.span), variance_caption(findings.models), "wide"
     )
     numbers = tuple(layer_table(model) for model in findings.models)
@@ -275,18 +200,18 @@ def _projections(findings: LayersFindings) -> Section:
 def _clouds(findings: LayersFindings, place: int, model: ModelFindings) -> list[Drawing]:
     """Return the model's points in the plane, in space (not for controls) and as t-SNE where there is one."""
     span, caption = findings.span, pca_caption(model, findings.span)
-    found = [_drawing(f"figure-pca-{place}", pca_figure(model, span=span), caption)]
+    found = [drawing(f"figure-pca-{place}", pca_figure(model, span=span), caption)]
     if not model.control:
         space = pca_figure(model, three_d=True, span=span)
-        found.append(_drawing(f"figure-space-{place}", space, "The same rows with a third axis; drag to turn."))
+        found.append(drawing(f"figure-space-{place}", space, "The same rows with a third axis; drag to turn."))
     if tsne_layers(model):
-        found.append(_drawing(f"figure-tsne-{place}", tsne_figure(model, span=span), tsne_caption(model, span)))
+        found.append(drawing(f"figure-tsne-{place}", tsne_figure(model, span=span), tsne_caption(model, span)))
     return found
 
 
 def _properties(findings: LayersFindings) -> Section:
     drawings = tuple(
-        _drawing(f"figure-property-{place}", property_figure(findings, name), property_caption(findings, name))
+        drawing(f"figure-property-{place}", property_figure(findings, name), property_caption(findings, name))
         for place, name in enumerate(property_names(findings))
     )
     tables = (best_table(findings),) if drawings else ()

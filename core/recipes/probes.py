@@ -21,11 +21,10 @@ from core.analysis.probes import (
     Outcome,
     Probe,
     ShrunkenDiscriminant,
-    accuracy,
     balanced_logistic,
     chance_level,
-    unweighted_recall,
 )
+from core.analysis.scores import accuracy, unweighted_recall
 from core.training.corpus import SAMPLING_RATE
 from core.training.distill import STUDENT_CLOCK, normalise
 

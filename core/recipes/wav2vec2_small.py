@@ -27,7 +27,7 @@ from core.embed.encoders import build_encoder
 from core.recipes import speech_data, speech_evaluation
 from core.recipes.wav2vec2_small_card import CARD
 from core.training import corpus as corpora
-from core.training import distill, loop
+from core.training import distill, loop, runs
 from core.training.teachers import EncoderTeacher
 
 NAME = "wav2vec2-small-whisper"
@@ -135,7 +135,7 @@ def run(data: Path, work: Path, output: Path, recipe: Recipe) -> bool:
         facts = training_facts(corpus, held_out_groups(corpus, recipe), recipe, model, progress)
         save_checkpoint(output / NAME, model.encoder, facts | {"metrics": list(metrics)}, CARD, feature_extractor())
 
-    with loop.stop_requests(work / "stop") as should_stop:
+    with runs.stop_requests(work / "stop") as should_stop:
         hooks = loop.Hooks(lambda model: distill.validation_scores(model, held), export, should_stop)
         progress, done = loop.train(student, distill.distillation_step(sampler), recipe.loop, work / "run", hooks)
     log.info("%d of %d updates", progress.update, recipe.loop.updates)

@@ -148,6 +148,7 @@ def _metadata(
         "context_seconds": windows.context_seconds,
         "n_windows": len(windows.windows),
         "n_layers_total": ready.encoder.spec.n_layers + 1,
+        **_named(ready),
         "original_sample_rate": info.sampling_rate if info else signal.sampling_rate,
         "original_channels": info.n_channels if info else 1,
         "channel": settings.channel if settings.channel is not None else "mean of all",
@@ -165,6 +166,13 @@ def _metadata(
         "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _named(ready: ReadyEncoder) -> dict[str, Any]:
+    """What the layers are where numbers alone do not say it, and what the encoder does to a recording."""
+    names, notes = ready.encoder.spec.layer_names, ready.encoder.spec.notes
+    said = {"layer_names": [names[layer] for layer in ready.layers]} if names else {}
+    return said | ({"encoder_notes": list(notes)} if notes else {})
 
 
 def _silence(signal: Signal) -> list[str]:

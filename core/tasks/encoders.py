@@ -107,7 +107,8 @@ def _ready_cached(source: Source, _stamp: Stamp, layers: str, device: str, engin
     if source.seed is not None:
         loaded = randomised(loaded, source.seed)
     encoder = build_encoder(loaded)
-    numbers = resolve_layers(layers, encoder.spec.name, encoder.spec.n_layers)
+    spec = encoder.spec
+    numbers = resolve_layers(layers, spec.name, spec.n_layers, spec.last)
     runners, choice = build_runners(encoder, numbers, EngineRequest(engine, precision, chosen_device))
     log.info("%s on %s, %s (%s)", choice.engine, chosen_device.device, choice.precision, choice.precision_reason)
     return ReadyEncoder(source, loaded, encoder, numbers, runners, chosen_device, choice)

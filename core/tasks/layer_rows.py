@@ -10,6 +10,7 @@ from core.analysis.rows import FrameRows, SpanRows
 from core.analysis.tsne import LEAST_PERPLEXITY
 from core.arrays import EmbedSettings, OnProgress
 from core.checkpoints.find import Found, ModelEntry, describe_model, find_model
+from core.checkpoints.load import weight_files
 from core.embed.inputs import CorpusItem, list_inputs
 from core.embed.pipeline import resolve_layers
 from core.errors import DataError, InputError
@@ -116,7 +117,8 @@ def _sources(request: LayersRequest) -> list[Source]:
 
 def _check_pair(found: Sequence[Found]) -> None:
     first, second = found
-    if first.folder == second.folder:
+    weights = [weight_files(model.folder, model.name, allow_bin=not model.from_user) for model in found]
+    if weights[0] == weights[1]:
         raise InputError(f"Got {first.name} twice. Name another model to compare with, or use --control.")
     if first.name == second.name:
         raise InputError(

@@ -10,11 +10,11 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from core.analysis import probes
+from core.analysis import probes, scores
 
 
 def recall_probe(folds):
-    return probes.Probe("", "", "UAR", probes.unweighted_recall, probes.balanced_logistic, folds)
+    return probes.Probe("", "", "UAR", scores.unweighted_recall, probes.balanced_logistic, folds)
 
 
 def planted(n_layers=3, n=240, informative=1, seed=0):
@@ -67,7 +67,7 @@ def test_uar_is_the_mean_recall():
 
 
 def test_accuracy_is_the_share_recognised():
-    assert probes.accuracy(np.array([1, 2, 3, 3]), np.array([1, 2, 2, 3])) == 0.75
+    assert scores.accuracy(np.array([1, 2, 3, 3]), np.array([1, 2, 2, 3])) == 0.75
 
 
 def test_rows_of_a_group_on_both_sides_would_be_found_out():
@@ -77,7 +77,7 @@ def test_rows_of_a_group_on_both_sides_would_be_found_out():
     train, test = np.arange(240) % 2 == 0, np.arange(240) % 2 == 1
     features = np.eye(8, dtype=np.float32)[groups]
     predicted = probes.fit_predict(probes.balanced_logistic, features, labels, train, test)
-    assert probes.unweighted_recall(labels[test], predicted) == 1.0
+    assert scores.unweighted_recall(labels[test], predicted) == 1.0
 
 
 @pytest.mark.parametrize("dim", [5, 40])
@@ -161,7 +161,7 @@ def test_intervals_of_a_score_hold_the_truth(n_groups):
     groups, held = np.repeat(np.arange(n_groups), 50), 0
     for _ in range(200):
         right = rng.random(len(groups)) < rng.beta(3, 2, n_groups)[groups]
-        low, high = probes.score_interval(probes.accuracy, np.ones(len(groups)), right.astype(float), groups)
+        low, high = probes.score_interval(scores.accuracy, np.ones(len(groups)), right.astype(float), groups)
         held += low <= 0.6 <= high
     assert held / 200 >= 0.88
 

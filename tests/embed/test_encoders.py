@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ from core.clock import FrameClock
 from core.embed.encoders import build_encoder, encodec, w2v_bert, wav2vec2
 from core.embed.engines import torch_runners
 from core.embed.pipeline import plan, resolve_layers, stream_states
-from core.errors import CheckpointError
-from tests.tiny_models import CONFIGS, GROUP, RAW_SAMPLES, save_tiny, tiny_model
+from core.errors import CheckpointError, InputError
+from core.models.encodec import codec_of, layer_of_bandwidth
+from tests.tiny_models import CODEC, CODECS, CONFIGS, GROUP, RAW_SAMPLES, save_tiny, tiny_model
 
 RATE = 16_000
 FAMILIES = tuple(CONFIGS)
-BLOCK_MODELS = tuple(name for name in FAMILIES if name != "encodec")
+BLOCK_MODELS = tuple(name for name in FAMILIES if name not in CODECS)
 # Models whose features do not depend on the rest of the recording.
 LOCAL = ("wav2vec2-stable", "hubert-stable", "wavlm-stable")
 
@@ -69,9 +71,14 @@ def make_encoder(folder, **preprocessor):
     return build_encoder(replace(loaded, preprocessor=loaded.preprocessor | preprocessor))
 
 
-def compute(encoder, samples, layers="all", **seconds):
-    """States through the pipeline, (n_layers, frames, dim): in one window where no seconds are given."""
-    numbers = resolve_layers(layers, encoder.spec.name, encoder.spec.n_layers)
+def compute(encoder, samples, layers=None, **seconds):
+    """States through the pipeline, (n_layers, frames, dim): in one window where no seconds are given.
+
+    Without numbers all of a transformer's, and a codec's encoder output: its quantised forms jump where a distance
+    rounds to the other side, so they have tests of their own.
+    """
+    spec = encoder.spec
+    numbers = resolve_layers(layers or ("last" if spec.layer_names else "all"), spec.name, spec.n_layers, spec.last)
     wanted = EmbedSettings(**({"chunk_seconds": 1000.0} | seconds))
     with Signal.from_array(samples, encoder.spec.clock.sampling_rate) as signal:
         windows = plan(encoder.spec, signal.n_samples, wanted, "noise")
@@ -94,12 +101,29 @@ def features(encoder, samples, step):
     return np.concatenate(kept)
 
 
+def codec_output(model, samples):
+    """The encoder's output, (1, frames, dim), written out: what each frame of the 48 kHz codec is kept from."""
+    sound = torch.from_numpy(samples)[None, None]
+    if model.config.chunk_length is None:
+        return model.encoder(sound).transpose(1, 2).numpy()
+    n_frames = -(-len(samples) // 320)
+    last = max(0, -(-(n_frames - 10) // 140) - 1)  # 150 frames a segment, of which 5 at each inner end are thrown away
+    kept = []
+    for frame in range(n_frames):
+        start = max(0, min(140 * min(max(frame - 5, 0) // 140, last), n_frames - 150))
+        if not kept or kept[-1][0] != start:
+            piece = sound[..., 320 * start : 320 * (start + 150)]
+            kept.append((start, model.encoder(piece.expand(1, 2, -1) / (piece.square().mean().sqrt() + 1e-8)), []))
+        kept[-1][2].append(frame - start)
+    return torch.cat([output[..., frames] for _, output, frames in kept], dim=-1).transpose(1, 2).numpy()
+
+
 @torch.inference_mode()
 def whole_file(family, model, samples, *, normalise=True):
     """The N+1 states of stock transformers for the whole recording, last one ``last_hidden_state``."""
     kind = model.config.model_type
     if kind == "encodec":
-        return model.encoder(torch.from_numpy(samples)[None, None]).transpose(1, 2).numpy()
+        return codec_output(model, samples)
     if kind == "whisper":
         extractor = transformers.WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)
         inputs = extractor(samples, sampling_rate=RATE, return_tensors="pt")
@@ -134,7 +158,8 @@ def test_states_equal_the_whole_file_on_noise(family, folders):
     samples = noise(37_123)
     got = compute(encoder, samples)
     assert got.dtype == np.float32
-    assert got.shape == (encoder.spec.n_layers + 1, encoder.spec.clock.n_frames(len(samples)), encoder.spec.dim)
+    n_states = 1 if family in CODECS else encoder.spec.n_layers + 1
+    assert got.shape == (n_states, encoder.spec.clock.n_frames(len(samples)), encoder.spec.dim)
     assert_close(got, as_many(whole_file(family, tiny_model(family), samples), got), 1e-4)
 
 
@@ -220,12 +245,12 @@ def test_features_in_pieces_equal_the_whole_files(family, n_samples, step, seed,
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3])
-@pytest.mark.parametrize("family", ["wav2vec2", "wav2vec2-stable", "w2v-bert", "encodec", "whisper"])
+@pytest.mark.parametrize("family", ["wav2vec2", "wav2vec2-stable", "w2v-bert", *CODECS, "whisper"])
 def test_constant_input_gives_finite_states(family, value, folders):
     samples = np.full(9_000, value, np.float32)
     got = compute(make_encoder(folders(family)), samples)
     assert np.isfinite(got).all()
-    if value == 0 or family in ("whisper", "encodec"):  # else transformers normalises its own rounding errors
+    if value == 0 or family in ("whisper", *CODECS):  # else transformers normalises its own rounding errors
         expected = as_many(whole_file(family, tiny_model(family), samples), got)
         assert np.abs(got - expected).max() < 2e-3
 
@@ -241,7 +266,7 @@ def test_frame_counts_equal_the_models_own_formula(family):
     assert [clock.n_frames(int(length)) for length in lengths] == expected.clip(0).tolist()
 
 
-SHORTEST = {"w2v-bert": 560, "whisper": 1, "encodec": 1}
+SHORTEST = {"w2v-bert": 560, "whisper": 1, "encodec": 1, "encodec-48khz": 1}
 EDGES = (0, 1, 2, 159, 160, 161, 239, 319, 320, 321, 399, 400, 401, 639, 640, 641, 719, 720, 721, 6400)
 
 
@@ -331,11 +356,119 @@ def test_encodec_carries_its_memory_through_a_long_recording(folders):
     assert_close(compute(encoder, samples, chunk_seconds=3.0), expected, 1e-4)
 
 
-@pytest.mark.parametrize("change", [{"audio_channels": 2}, {"use_causal_conv": False}, {"normalize": True}])
-def test_other_codecs_are_refused(change, tmp_path):
-    config = transformers.EncodecConfig(num_filters=4, hidden_size=16, codebook_size=16, codebook_dim=16, **change)
-    transformers.EncodecModel(config).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="facebook/encodec_24khz"):
+SEGMENT_EDGES = (47_999, 48_000, 48_001, 48_320, 48_321, 92_800, 92_801, 96_001, 137_600, 137_601)
+
+
+@settings(max_examples=12, deadline=None)
+@given(n_samples=st.one_of(st.integers(1, 100_000), st.sampled_from(SEGMENT_EDGES)), step=st.integers(1, 200))
+def test_every_length_of_the_48_khz_codec_has_its_frames_each_from_one_segment(n_samples, step, folders):
+    encoder, model = make_encoder(folders("encodec-48khz")), tiny_model("encodec-48khz")
+    samples = noise(n_samples, seed=n_samples)
+    got = features(encoder, samples, max(step, n_samples // 6400))
+    assert len(got) == -(-n_samples // 320) == encoder.spec.clock.n_frames(n_samples)
+    with torch.inference_mode():
+        assert_close(got[None], codec_output(model, samples), 1e-4)
+
+
+@pytest.fixture(scope="module")
+def codecs():
+    return {family: codec_of(tiny_model(family)) for family in CODECS}
+
+
+@settings(max_examples=100, deadline=None)
+@given(n_samples=st.integers(1, 4_000_000), family=st.sampled_from(CODECS))
+def test_segments_tile_every_length_on_the_frame_grid(n_samples, family, codecs):
+    codec = codecs[family]
+    windows = codec.segments(n_samples)
+    n_frames = -(-n_samples // 320)
+    assert windows[0].keep_start == 0 and windows[-1].keep_stop == n_frames == codec.n_frames(n_samples)
+    assert all(one.keep_stop == two.keep_start for one, two in pairwise(windows))
+    if family == "encodec":
+        assert len(windows) == 1
+    else:
+        assert {window.stop - window.start for window in windows} == {min(150, n_frames)}
+        inner = [(w.keep_start - w.start, w.stop - w.keep_stop) for w in windows]
+        assert all(left >= 5 for left, _ in inner[1:]) and all(right >= 5 for _, right in inner[:-1])
+
+
+def test_up_to_one_second_is_the_48_khz_codecs_own_answer_and_ten_seconds_have_a_clock(folders):
+    """The package and transformers lay segments of 148.5 frames' stride end to end: 1,515 frames in ten seconds."""
+    encoder, model = make_encoder(folders("encodec-48khz")), tiny_model("encodec-48khz")
+    samples = noise(47_000)
+    layers = tuple(range(encoder.spec.n_layers + 1))
+    got = compute(encoder, samples, "all")
+    stereo = torch.from_numpy(samples).expand(1, 2, -1)
+    for layer, kbps in zip(layers[1:], model.config.target_bandwidths, strict=True):
+        with torch.inference_mode():
+            codes = model.encode(stereo, bandwidth=kbps).audio_codes
+            expected = model.quantizer.decode(codes[0].transpose(0, 1))[0].T.numpy()
+        assert np.array_equal(got[layer], expected)
+    long = noise(480_000)
+    assert compute(encoder, long).shape[1] == 1500
+    with torch.inference_mode():
+        own = model.encode(torch.from_numpy(long).expand(1, 2, -1), bandwidth=3.0)
+    assert own.audio_codes.shape[0] * 150 - own.last_frame_pad_length == 1515
+
+
+def test_loudness_changes_the_24_khz_codec_and_not_the_48_khz_one(folders):
+    samples = noise(60_000)
+    for family, limits in (("encodec", (0.01, 10)), ("encodec-48khz", (0, 1e-4))):
+        loud, quiet = (compute(make_encoder(folders(family)), factor * samples) for factor in (1, 0.25))
+        assert limits[0] <= np.abs(loud - quiet).max() / loud.std() <= limits[1]
+
+
+@pytest.mark.parametrize("family", CODECS)
+def test_quantised_states_are_transformers_own_at_every_bandwidth(family, folders):
+    encoder, model = make_encoder(folders(family)), tiny_model(family)
+    spec, bandwidths = encoder.spec, model.config.target_bandwidths
+    assert spec.n_layers == len(bandwidths)
+    assert spec.layer_names[0] == "encoder output"
+    got = compute(encoder, noise(80_000), "all")
+    assert got.shape == (len(bandwidths) + 1, 250, spec.dim)
+    output = torch.from_numpy(np.ascontiguousarray(got[0].T))[None]
+    for kbps in bandwidths:
+        layer = layer_of_bandwidth(spec.layer_names, kbps)
+        with torch.inference_mode():
+            expected = model.quantizer.decode(model.quantizer.encode(output, kbps))
+        assert np.array_equal(got[layer], expected[0].T.numpy())
+        assert np.array_equal(compute(encoder, noise(80_000), str(layer))[0], got[layer])
+    errors = np.square(got[1:] - got[0]).mean(axis=(1, 2))
+    assert len(np.unique(errors)) == len(bandwidths)
+    with pytest.raises(InputError, match=f"has {bandwidths[0]:g}, "):
+        layer_of_bandwidth(spec.layer_names, 5)
+    with pytest.raises(InputError, match="no codec"):
+        layer_of_bandwidth((), 6)
+
+
+@pytest.mark.parametrize("family", CODECS)
+def test_quantised_states_of_a_long_recording_do_not_depend_on_windows(family, folders):
+    encoder = make_encoder(folders(family))
+    samples = noise(encoder.spec.clock.sampling_rate * 12 + 17)
+    whole, cut = (compute(encoder, samples, "all", chunk_seconds=seconds) for seconds in (100.0, 0.7))
+    assert np.array_equal(whole[0], cut[0])
+    # A distance may round to the other side where a window has another number of frames.
+    assert (np.abs(whole - cut).max(axis=(0, 2)) < 1e-6).mean() > 0.999
+
+
+def test_last_is_a_codecs_encoder_output(folders):
+    spec = make_encoder(folders("encodec")).spec
+    assert resolve_layers("last", spec.name, spec.n_layers, spec.last) == (0,)
+    assert resolve_layers("all", spec.name, spec.n_layers, spec.last) == (0, 1, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"audio_channels": 2}, "facebook/encodec_24khz"),
+        ({"use_causal_conv": False}, "facebook/encodec_24khz"),
+        ({"normalize": True}, "facebook/encodec_48khz"),
+        ({"chunk_length_s": 1.0001}, "whole number of frames"),
+        ({"chunk_length_s": 0.04}, "longer segments"),
+    ],
+)
+def test_other_codecs_are_refused(change, word, tmp_path):
+    transformers.EncodecModel(transformers.EncodecConfig(**CODEC | change)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=word):
         make_encoder(tmp_path)
 
 

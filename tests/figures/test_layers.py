@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 from core.errors import DataError, InputError
-from core.figures.layers import curves, scatter, similarity, style, variances
+from core.figures.layers import colouring, curves, scatter, similarity, style, variances
 from core.figures.plotly_json import to_json
 from core.findings import RowTable
 from tests.findings_fakes import make_findings, without_times
@@ -372,7 +372,7 @@ def test_frequent_classes_have_their_own_look_and_the_rest_is_other(two):
     figure = scatter.pca_figure(with_labels(two.models[0], labels), colour="phone")
     keys = [trace for trace in figure["data"][1:] if trace["visible"]]
     assert [key["name"] for key in keys[:2]] == ["p00 (16)", "p01 (15)"]
-    assert len({(key["marker"]["color"], key["marker"]["symbol"]) for key in keys[:-1]}) == scatter.MOST_CLASSES
+    assert len({(key["marker"]["color"], key["marker"]["symbol"]) for key in keys[:-1]}) == colouring.MOST_CLASSES
     assert keys[-1]["name"] == "other, 4 classes or no label (12)"
     codes = unpacked(figure["data"][0]["marker"]["color"])
     assert codes[0] == 0
@@ -390,7 +390,7 @@ def test_each_point_has_the_colour_of_its_class(two):
     assert all(len(found) == 1 for found in by_class.values())
     named = {
         key["name"].split(" ")[0]: key["marker"]["color"]
-        for key in scatter._keys(scatter._colouring(two.models[0].table, "phone"), True, "scatter")
+        for key in colouring.legend_keys(scatter._colouring(two.models[0].table, "phone"), True, "scatter")
     }
     assert {name: found.pop() for name, found in by_class.items()} == named
 

@@ -249,7 +249,7 @@ def test_threads_do_not_spoil_each_others_style(tmp_path):
 
 def test_bad_requests_are_refused(tmp_path, findings):
     with pytest.raises(InputError, match="png, svg"):
-        write_figures(findings, tmp_path, ("pdf",))
+        write_figures(findings, tmp_path, ("gif",))
     with pytest.raises(InputError, match="none"):
         write_figures(findings, tmp_path, ())
     (tmp_path / "file").write_text("x")

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from core.analysis.comparison import compare_models
-from core.figures.layers.tables import Table, best_table, recording_table
-from core.figures.report import inline_json, report_html
+from core.figures.layers.tables import best_table, recording_table
+from core.figures.report import report_html
+from core.figures.report_page import inline_json
+from core.figures.tables import Table
 from tests.findings_fakes import make_findings, without_times
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"

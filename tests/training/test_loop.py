@@ -1,8 +1,6 @@
 """The loop: resuming equals not stopping, the schedule, stopping, and refusals."""
 
 import json
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -10,7 +8,7 @@ import torch
 from torch import nn
 
 from core.errors import InputError
-from core.training.loop import Hooks, LoopSettings, learning_rate_at, stop_requests, train
+from core.training.loop import Hooks, LoopSettings, learning_rate_at, train
 
 SETTINGS = LoopSettings(updates=12, warmup=3, log_every=1, checkpoint_every=4, learning_rate=1e-2)
 
@@ -136,16 +134,78 @@ def test_weight_decay_spares_biases(tmp_path):
     assert torch.allclose(model[0].weight, before[:32].view(8, 4) * 0.9)
 
 
-def test_sigterm_and_the_stop_file_ask_for_a_stop(tmp_path):
-    stop_file = tmp_path / "stop"
-    stop_file.touch()
-    before = signal.getsignal(signal.SIGTERM)
-    with stop_requests(stop_file) as should_stop:
-        assert not should_stop()
-        stop_file.touch()
-        assert should_stop()
-        stop_file.unlink()
-        assert not should_stop()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert should_stop()
-    assert signal.getsignal(signal.SIGTERM) == before
+EARLY = replace(SETTINGS, updates=40, warmup=0, decay_fraction=0.0, validate_every=2, checkpoint_every=5, patience=3)
+
+
+def worse_from(update):
+    """Validation losses that fall until an update and rise after it, whatever the model does."""
+    calls = iter(range(EARLY.validate_every, EARLY.updates + 1, EARLY.validate_every))
+    return lambda model: {"loss": abs(next(calls) - update) + 1.0}
+
+
+def test_early_stopping_gives_back_the_best_weights(tmp_path):
+    best, early = make_model(), make_model()
+    train(best, step, replace(EARLY, updates=8, patience=0), tmp_path / "best")
+    progress, done = train(early, step, EARLY, tmp_path / "early", Hooks(validate=worse_from(8)))
+    assert done and progress.update == 14  # 10, 12 and 14 were no better than 8
+    assert torch.equal(weights(best), weights(early))
+    again = make_model()
+    assert train(again, step, EARLY, tmp_path / "early") == (progress, True)
+    assert torch.equal(weights(again), weights(early))
+
+
+def test_patience_of_zero_keeps_the_last_weights():
+    last, plain = make_model(), make_model()
+    train(plain, step, replace(EARLY, patience=0), None)
+    progress, _ = train(last, step, replace(EARLY, patience=0), None, Hooks(validate=worse_from(8)))
+    assert progress.update == 40
+    assert torch.equal(weights(last), weights(plain))
+
+
+@pytest.mark.parametrize("first", [1, 8, 11])
+def test_a_stop_does_not_change_what_early_stopping_sees(tmp_path, first):
+    @torch.inference_mode()
+    def validate(model):
+        x = torch.randn(64, 4, generator=torch.Generator().manual_seed(99))
+        return {"loss": float((model(x) - x.sum(1, keepdim=True)).square().mean())}
+
+    settings = replace(EARLY, learning_rate=0.3)
+    whole, resumed = make_model(), make_model()
+    straight, done = train(whole, step, settings, tmp_path / "whole", Hooks(validate))
+    assert done and straight.update < 40
+    train(make_model(), step, settings, tmp_path / "cut", Hooks(validate, should_stop=stop_after(first)))
+    after, _ = train(resumed, step, settings, tmp_path / "cut", Hooks(validate))
+    assert after.history == straight.history
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_weights_have_learning_rates_of_their_own(tmp_path):
+    """The first step of Adam is as long as the learning rate, whatever the gradient."""
+    model = make_model()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    settings = LoopSettings(1, 1e-3, warmup=0, decay_fraction=0.0, weight_decay=0.0, own_rates={"0.": 1e-5})
+    train(model, step, settings, tmp_path)
+    steps = [float((p.detach() - old).abs().max()) for p, old in zip(model.parameters(), before, strict=True)]
+    assert steps == pytest.approx([1e-5, 1e-5, 1e-3, 1e-3], rel=0.01)
+    with pytest.raises(ValueError, match="encoder"):
+        train(model, step, replace(settings, own_rates={"encoder": 1e-5}), None)
+
+
+def test_a_schedule_without_rise_and_fall_is_constant():
+    assert {learning_rate_at(update, EARLY) for update in range(40)} == {EARLY.learning_rate}
+
+
+def test_without_a_folder_lines_are_still_told():
+    told = []
+    model, same = make_model(), make_model()
+    train(model, step, SETTINGS, None, Hooks(validate=lambda model: {"loss": 1.0}, on_log=told.append))
+    train(same, step, replace(SETTINGS), None)
+    assert torch.equal(weights(model), weights(same))
+    assert [entry["update"] for entry in told if "validation_loss" in entry] == [4, 8, 12]
+    assert [entry["update"] for entry in told if "grad_norm" in entry] == list(range(1, 13))
+
+
+def test_a_run_does_not_go_on_with_other_data(tmp_path):
+    train(make_model(), step, replace(SETTINGS, data="a"), tmp_path, Hooks(should_stop=stop_after(5)))
+    with pytest.raises(InputError, match="data: a -> b"):
+        train(make_model(), step, replace(SETTINGS, data="b"), tmp_path)

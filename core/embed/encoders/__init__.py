@@ -28,7 +28,7 @@ def build_encoder(loaded: LoadedModel) -> Encoder:
 
         return WhisperWindowEncoder(loaded)
     if loaded.model_type == "encodec":
-        from core.embed.encoders.encodec import EncodecStreamEncoder
+        from core.embed.encoders.encodec import build_encodec
 
-        return EncodecStreamEncoder(loaded)
+        return build_encodec(loaded)
     raise CheckpointError(f"{loaded.name}: no encoder is written for model type {loaded.model_type!r}.")

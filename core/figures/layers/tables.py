@@ -1,53 +1,21 @@
 """The tables of a report: what was analysed, each layer in numbers, and what stands against each number."""
 
-import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from core.analysis.comparison import training_mark
 from core.figures.layers.style import CONTROL_SUFFIX, number, per_cent, property_title, sentence
+from core.figures.tables import Short, Table, fact_rows, failure_rows
 from core.findings import Curve, LayerProjection, LayersFindings, LayerStatistics, ModelFindings
 
 NAMED_AXES = 3
 """Principal axes whose shares stand in the table of layers."""
 
-SHOWN_HASH = 12
-"""Characters of a SHA-256 that are shown."""
-
 NAMED_DIMS = 8
 """Outlier dimensions that are named there."""
-
-
-class Short(str):
-    """A text whose hashes are shown by their first characters; the page keeps all of it for the pointer."""
-
-    @property
-    def shown(self) -> str:
-        """The text with each hash cut.
-
-        >>> Short("model: " + "ab" * 32).shown
-        'model: abababababab…'
-        """
-        return re.sub(rf"\b([0-9a-f]{{{SHOWN_HASH}}})[0-9a-f]{{{64 - SHOWN_HASH}}}\b", r"\1…", self)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the report; cells are shown as ``str`` makes them."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    note: str = ""
-
-    @property
-    def untitled(self) -> "Table":
-        """The same without its title, where something else already says it."""
-        return replace(self, title="")
 
 
 def model_table(findings: LayersFindings) -> Table:
@@ -80,30 +48,9 @@ def _training(model: ModelFindings) -> str:
 def _checkpoint(facts: Mapping[str, Any]) -> str:
     """Return every hash among the facts, however deep, since it says which weights were used."""
     hashes = [
-        f"{name}: {value}" for name, value in _leaves(facts) if "sha256" in name.lower() or "hash" in name.lower()
+        f"{name}: {value}" for name, value in fact_rows(facts) if "sha256" in name.lower() or "hash" in name.lower()
     ]
     return Short("; ".join(hashes)) if hashes else "–"
-
-
-def _leaves(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for name, value in facts.items():
-        path = f"{prefix}{name}"
-        found += _leaves(value, f"{path}.") if isinstance(value, Mapping) else [(path, _told(value))]
-    return found
-
-
-def fact_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return facts, however deep, as rows of a name and a value."""
-    return tuple(_leaves(facts))
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value)
 
 
 def _span_of(layers: Sequence[int]) -> str:
@@ -301,5 +248,4 @@ def skipped_table(findings: LayersFindings) -> Table:
 
 def failure_table(findings: LayersFindings) -> Table:
     """Return the recordings that could not be used, with the reason."""
-    rows = tuple((one.get("file", "–"), one.get("error", "–")) for one in findings.failures)
-    return Table("Recordings that could not be used", ("file", "reason"), rows)
+    return Table("Recordings that could not be used", ("file", "reason"), failure_rows(findings.failures))

@@ -7,10 +7,15 @@ colour-blind readers, and never stand alone: markers and dashes differ as well, 
 import io
 import textwrap
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from core.embed.writers import replace_file
+from core.errors import InputError
+from core.figures.names import make_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +29,8 @@ SINGLE, DOUBLE = 89 * MM, 183 * MM
 """Inches of one and of two columns (Nature's; Elsevier's and IEEE's are 1 to 7 mm wider)."""
 
 DPI = 300
+
+FORMATS = ("png", "svg", "pdf")
 
 INK, FAINT = "#222222", "#8a8f98"
 
@@ -58,6 +65,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "text.parse_math": False,
+    "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "strata",
 }
@@ -139,14 +147,50 @@ def short(name: str, most: int = 44) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
+def write_sheets(
+    drawings: Iterable[tuple[str, Callable[[], "Figure"]]], folder: Path, formats: Sequence[str]
+) -> dict[str, Path]:
+    """Draw sheets and write each whole or not at all, in place of an earlier one.
+
+    Args:
+        drawings: Name of each sheet, without suffix, and what draws it.
+        folder: Where to; made if it is not there.
+        formats: Of :data:`FORMATS`.
+
+    Returns:
+        The path of each file by its name.
+
+    Raises:
+        InputError: Another format.
+        OutputError: The folder cannot be written to.
+    """
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown or not formats:
+        expected = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+        raise InputError(f"Got the formats {', '.join(formats) or 'none'}; expected {expected}.")
+    make_folder(folder)
+    written = {}
+    for stem, draw in drawings:
+        with Style():
+            figure = draw()
+            contents = {f"{stem}.{name}": to_bytes(figure, name) for name in dict.fromkeys(formats)}
+        for name, content in contents.items():
+            replace_file(folder / name, content)
+            written[name] = folder / name
+    return written
+
+
 def to_bytes(figure: "Figure", file_format: str) -> bytes:
-    """Draw a sheet as ``png`` (300 dpi) or ``svg`` (text as text); the same sheet gives the same bytes."""
+    """Draw a sheet as one of :data:`FORMATS`: 300 dpi, or text as text; the same sheet gives the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.BytesIO()
     if file_format == "png":
         FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    elif file_format == "pdf":
+        FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None, "Producer": None, "Creator": None})
     else:
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     figure.set_layout_engine("none")  # what was laid out once stays so: a second format costs a third less

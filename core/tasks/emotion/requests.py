@@ -89,7 +89,7 @@ class TrainedHead:
 
 @dataclass(frozen=True)
 class EmotionEmbeddings:
-    """Clip embeddings: ``files`` on disk by name (``embeddings``, ``labels``, ``sources`` and tables), and their map."""
+    """Clip embeddings: ``files`` by name (``embeddings``, ``labels``, ``sources`` and tables), and their map."""
 
     files: Mapping[str, Path]
     map: EmbeddingMap
