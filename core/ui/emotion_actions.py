@@ -57,9 +57,7 @@ class EmotionTasks(ModelTasks, Protocol):
 class EmotionActions(TabActions[EmotionTasks]):
     """What the parts of the tab have in common."""
 
-    def __init__(
-        self, tasks: EmotionTasks, settings: UiSettings, sessions: Sessions, trainings: Trainings
-    ) -> None:
+    def __init__(self, tasks: EmotionTasks, settings: UiSettings, sessions: Sessions, trainings: Trainings) -> None:
         super().__init__(tasks, settings, sessions)
         self.trainings = trainings
 

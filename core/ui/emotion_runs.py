@@ -97,7 +97,9 @@ class Trainings:
         module: What runs the commands.
     """
 
-    def __init__(self, root: Path, keep_seconds: float = 600, *, ends_unseen: bool = False, module: str = "core") -> None:
+    def __init__(
+        self, root: Path, keep_seconds: float = 600, *, ends_unseen: bool = False, module: str = "core"
+    ) -> None:
         self.root, self._keep_seconds, self._ends_unseen = root, keep_seconds, ends_unseen
         self._module = module
         self._known: dict[str, Training] = {}

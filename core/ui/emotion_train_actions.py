@@ -155,7 +155,11 @@ class TrainActions(EmotionActions):
 
     def begin(self) -> list[Any]:
         """Show that a training is about to start."""
-        return [gr.HTML(cards.working("Starting"), visible=True), gr.Column(visible=False), gr.Button(interactive=False)]
+        return [
+            gr.HTML(cards.working("Starting"), visible=True),
+            gr.Column(visible=False),
+            gr.Button(interactive=False),
+        ]
 
     def fail(self, request: gr.Request) -> list[Any]:
         """Show why no training was started."""
@@ -229,7 +233,9 @@ class TrainActions(EmotionActions):
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for one)
     ) -> list[Any]:
-        """Fill the page with what a training that has finished is worth."""
+        """Fill the page with what a training that has finished is worth; nothing happens where it has not."""
+        if self.trainings.head(training_id) is None:
+            return [gr.skip()] * 5
         training = self.trainings.get(training_id)
         run = self.sessions.start(page_of(request), self.tab)
         with problems_of(run):
@@ -247,7 +253,9 @@ class TrainActions(EmotionActions):
         if training.findings is None:
             if training.request is None or training.run is None:
                 raise InputError("No training was started yet. Press “Train”.")
-            training.findings = self.tasks.evaluate_emotion(training.request, on_progress, RunFolder(training.run.folder))
+            training.findings = self.tasks.evaluate_emotion(
+                training.request, on_progress, RunFolder(training.run.folder)
+            )
         return training.findings
 
     @shown_errors

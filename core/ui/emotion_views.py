@@ -14,6 +14,7 @@ from core.arrays import Progress
 from core.figures.exports import csv_text
 from core.figures.plotly_json import Figure
 from core.scoring import (
+    INTENDED_USE,
     ClusterScore,
     EmbeddingMap,
     EmotionFindings,
@@ -31,11 +32,8 @@ from core.ui.progress import is_one_step
 CLASSES_SHOWN = 20
 """Classes that a description of a corpus names at most."""
 
-INTENDED_USE = """
-<aside class="strata-use" role="note"><strong>What this is for.</strong> Research and play with recordings whose speakers
-agreed. It says what a voice sounds like to a program that heard a few actors, not what anybody feels. Not for decisions
-about people; in the EU, inferring emotions at work and in education is prohibited (AI Act, Article 5).</aside>
-"""
+USE = f'<aside class="strata-use" role="note">{escape(INTENDED_USE)}</aside>'
+"""What is said beside every result."""
 
 FACE = '<path d="M120 6a26 26 0 1 1 0 52a26 26 0 1 1 0-52" />'
 EMPTY = """
@@ -108,7 +106,10 @@ def answer(prediction: Prediction) -> str:
     said = prediction.clip
     best, share = _best(said, prediction.labels)
     if said.label:
-        head, told = escape(said.label), f"{_per_cent(share)} sure; it speaks from {_per_cent(prediction.threshold)} on."
+        head, told = (
+            escape(said.label),
+            f"{_per_cent(share)} sure; it speaks from {_per_cent(prediction.threshold)} on.",
+        )
     else:
         why, told = NO_ANSWER.get(said.why, (said.why, ""))
         head = f"No answer: {escape(why)}"
@@ -116,8 +117,8 @@ def answer(prediction: Prediction) -> str:
     kind = "" if said.label else " strata-no-answer"
     by = f"Said by <strong>{escape(prediction.head)}</strong> on {escape(cards.model_name(prediction.model))}"
     of = f"of {escape(prediction.source.name)}, {said.stop - said.start:.1f} s"
-    listed = "".join(f"<li>{escape(warning)}</li>" for warning in prediction.warnings)
-    minded = f'<ul class="strata-warnings">{listed}</ul>' if listed else ""
+    # The note on use stands beside the answer in any case.
+    minded = _warned([warning for warning in prediction.warnings if warning != INTENDED_USE])
     return (
         f'<div class="strata-answer{kind}" role="status"><h2>{head}</h2><p>{escape(told)}</p>'
         f'<p class="strata-how">{by}, {of}.</p>{minded}</div>'
@@ -140,7 +141,7 @@ def bars(prediction: Prediction) -> str:
     shares = prediction.clip.probabilities
     muted = "" if prediction.clip.label else " strata-muted"
     rows = "".join(
-        f'<li{" class=strata-said" if prediction.labels[place] == prediction.clip.label else ""}>'
+        f"<li{' class=strata-said' if prediction.labels[place] == prediction.clip.label else ''}>"
         f"<span>{escape(prediction.labels[place])}</span>"
         f'<i aria-hidden="true"><b style="width: {100 * share:.1f}%"></b></i><em>{_per_cent(share)}</em></li>'
         for place, share in sorted(enumerate(map(float, shares)), key=lambda pair: -pair[1])
@@ -153,7 +154,7 @@ def timeline(prediction: Prediction) -> tuple[PlotData | None, str]:
     """Draw what is said of each moment; None with a note where the clip is not longer than one window."""
     if not prediction.timeline:
         return None, cards.note("The clip is no longer than one window: there is no course over time to show.")
-    from core.figures.emotion.timeline import timeline_caption, timeline_figure
+    from core.figures.emotion.prediction import timeline_caption, timeline_figure
 
     return plot(timeline_figure(prediction)), cards.how_to_read(timeline_caption(prediction))
 
@@ -291,7 +292,11 @@ def headline(findings: EmotionFindings) -> str:
 
 def _score(name: str, estimate: Estimate, kind: str) -> str:
     value = f"{estimate.value:.3f}"
-    within = "" if estimate.low is None or estimate.high is None else f" <small>{estimate.low:.3f} to {estimate.high:.3f}</small>"
+    within = (
+        ""
+        if estimate.low is None or estimate.high is None
+        else f" <small>{estimate.low:.3f} to {estimate.high:.3f}</small>"
+    )
     return f'<div class="{kind}"><dt>{escape(name)}</dt><dd>{value}{within}</dd></div>'
 
 
@@ -302,7 +307,10 @@ def scores(evaluation: Evaluation) -> str:
         ["Mean recall (UAR)", interval(evaluation.uar)],
         ["Share that is right (WA)", interval(evaluation.wa)],
         ["Macro F1", interval(evaluation.macro_f1)],
-        ["Calibration error (ECE)", f"{interval(evaluation.ece)}; {evaluation.ece_uncalibrated.value:.3f} before calibration"],
+        [
+            "Calibration error (ECE)",
+            f"{interval(evaluation.ece)}; {evaluation.ece_uncalibrated.value:.3f} before calibration",
+        ],
         ["Where it speaks", f"{_per_cent(silent.coverage)} of clips, {_per_cent(silent.accuracy)} of them right"],
     ]
     return table(["Score", "Value (95 % interval)"], rows, "strata-comparison")
@@ -313,6 +321,24 @@ def interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def report_figures(findings: EmotionFindings) -> list[tuple[Figure, str]]:
+    """Draw the evaluation: what the head is worth, what it confuses, and how far to believe it."""
+    from core.figures.emotion import belief, confusion, scores
+
+    main = findings.main
+    drawn = [
+        (scores.overview_figure(findings), scores.overview_caption(findings)),
+        (confusion.confusion_figure(main), confusion.confusion_caption(main)),
+        (scores.recalls_figure(findings), scores.recalls_caption(findings)),
+        (scores.folds_figure(findings), scores.folds_caption(findings)),
+        (belief.reliability_figure(main), belief.reliability_caption(main)),
+        (belief.coverage_figure(main), belief.coverage_caption(main)),
+    ]
+    if any(len(fold.layer_weights) > 1 for fold in main.folds):
+        drawn.append((scores.layer_weights_figure(main), scores.layer_weights_caption(main)))
+    return drawn
 
 
 # --------------------------------------------------------------------------------------------------------------- map
@@ -334,9 +360,36 @@ def about_map(found: EmbeddingMap) -> str:
     )
 
 
+def map_of(found: EmbeddingMap, method: str, colour: str) -> tuple[PlotData, str]:
+    """Draw one of the maps, with its caption; the page's own lists say which map and what colours it."""
+    from core.figures.emotion.maps import map_caption, map_figure
+
+    figure = map_figure(found, method, colour)
+    layout = figure["layout"]
+    hidden = [{**menu, "visible": False} for menu in layout.get("updatemenus", ())]
+    figure = {**figure, "layout": {**layout, "updatemenus": hidden, "margin": {**layout["margin"], "t": 84}}}
+    return plot(figure), cards.how_to_read(map_caption(found, method))
+
+
+def likeness(found: EmbeddingMap) -> list[tuple[Figure, str]]:
+    """Draw how alike every two clips are."""
+    from core.figures.emotion.maps import similarity_caption, similarity_figure
+
+    return [(similarity_figure(found, kind), similarity_caption(found, kind)) for kind in ("cosine", "euclidean")]
+
+
 def clusters(found: Sequence[ClusterScore]) -> str:
     """Show how clusters agree with emotions and with speakers."""
-    head = ["Method", "Clusters", "No cluster", "Silhouette", "ARI emotion", "ARI speaker", "NMI emotion", "NMI speaker"]
+    head = [
+        "Method",
+        "Clusters",
+        "No cluster",
+        "Silhouette",
+        "ARI emotion",
+        "ARI speaker",
+        "NMI emotion",
+        "NMI speaker",
+    ]
     rows = (
         [
             one.method, f"{one.n_clusters:,}", _per_cent(one.noise), _number(one.silhouette),
