@@ -1,5 +1,7 @@
 """Heads with made numbers: every part of a head is there, and none of them is what it is by default."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from core.emotion.head import Affine, Head, Reference
@@ -12,7 +14,7 @@ LABELS = ("anger", "joy", "neutral", "sadness")
 def make_head(
     layers=(0, 1, 3),
     dim=6,
-    n_classes=len(LABELS),
+    n_classes=4,
     hidden=(),
     pooling="mean_std",
     mixture="concatenated",
@@ -25,7 +27,7 @@ def make_head(
     widths = (mixed, *hidden, n_classes)
     maps = tuple(
         Affine(generator.normal(size=(outer, inner)) / inner**0.5, generator.normal(size=outer))
-        for inner, outer in zip(widths[:-1], widths[1:], strict=True)
+        for inner, outer in pairwise(widths)
     )
     axes, _ = np.linalg.qr(generator.normal(size=(mixed, 2)))
     return Head(

@@ -95,7 +95,7 @@ def _scatter(
     for axes, layer in zip(panels.flat, projections, strict=False):
         places = prepare(axes, layer)
         axes.set_title(f"Layer {layer.index}", loc="left")
-        _draw_points(axes, places, colouring)
+        draw_points(axes, places, colouring)
     _legend(figure, panels.flat[0], colouring)
     return figure
 
@@ -125,13 +125,14 @@ def colour_points(found: ModelFindings) -> Colouring:
     for kind, values in kinds.items():
         names, counts = np.unique(values[values != ""], return_counts=True)
         if len(names) > 1:
-            return Colouring(*_classes(kind, values, names[np.argsort(-counts, kind="stable")]))
+            return Colouring(*classes_of(kind, values, names[np.argsort(-counts, kind="stable")]))
     if np.isfinite(table.start).all():
         return Colouring("time in the recording", (), table.start, "Seconds")
     return Colouring("order, since the features tell no times", (), np.arange(len(table)), "Point")
 
 
-def _classes(kind: str, values: np.ndarray, names: np.ndarray) -> tuple[str, tuple[tuple[str, np.ndarray], ...]]:
+def classes_of(kind: str, values: np.ndarray, names: np.ndarray) -> tuple[str, tuple[tuple[str, np.ndarray], ...]]:
+    """Tell apart the first of ``names``; returns what is shown, and which points each class has."""
     shown = names[:MOST_CLASSES]
     classes = [(str(name), values == name) for name in shown]
     rest, unknown = ~np.isin(values, shown) & (values != ""), values == ""
@@ -143,7 +144,7 @@ def _classes(kind: str, values: np.ndarray, names: np.ndarray) -> tuple[str, tup
     return text, tuple(classes)
 
 
-def _draw_points(axes: "Axes", places: np.ndarray, colouring: Colouring) -> None:
+def draw_points(axes: "Axes", places: np.ndarray, colouring: Colouring) -> None:
     """Draw the points, as pixels even in SVG: thousands of vector marks would make it slow to open."""
     size = float(np.clip(2_500 / max(1, len(places)), 1.5, 14))
     shared: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
@@ -161,15 +162,19 @@ def _class_look(place: int) -> tuple[str, str]:
     return (COLOURS[place], MARKERS[place]) if place < MOST_CLASSES else ("#b9bec6", ".")
 
 
+def point_looks(colouring: Colouring) -> list[dict[str, Any]]:
+    """Return how a legend shows each class."""
+    looks = [_class_look(place) for place in range(len(colouring.classes))]
+    return [{"color": colour, "marker": marker, "linestyle": "none"} for colour, marker in looks]
+
+
 def _legend(figure: "Figure", axes: "Axes", colouring: Colouring) -> None:
     if colouring.scale is not None:
         bar = figure.colorbar(axes.collections[0], ax=figure.axes, location="bottom", shrink=0.4, aspect=40)
         bar.set_label(colouring.unit)
         bar.outline.set_visible(False)
         return
-    looks = [_class_look(place) for place in range(len(colouring.classes))]
-    styles = [{"color": colour, "marker": marker, "linestyle": "none"} for colour, marker in looks]
-    add_legend(figure, styles, [short(name, 24) for name, _ in colouring.classes], LEGEND_COLUMNS)
+    add_legend(figure, point_looks(colouring), [short(name, 24) for name, _ in colouring.classes], LEGEND_COLUMNS)
 
 
 def with_tsne(found: ModelFindings) -> list[int]:
