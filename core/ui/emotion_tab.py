@@ -364,9 +364,8 @@ def _wire_train(app: gr.Blocks, tab: EmotionTab, parts: EmotionParts) -> None:
         done = button.click(act, part.training_id, None, **QUICK)
         done.then(actions.watch, known, watched, **QUICK)
     report = [part.headline, part.figures, part.scores, part.files, part.summary]
-    ended = part.finished.change(
-        actions.show, part.training_id, report, **HEAVY, **PRIVATE, show_progress_on=part.headline
-    )
+    on_headline: dict[str, Any] = {"show_progress_on": part.headline}
+    ended = part.finished.change(actions.show, part.training_id, report, **HEAVY, **PRIVATE, **on_headline)
     ended.success(parts.classify.heads, part.training_id, tab.classify.head, **QUICK)
     gr.api(actions.report, api_name="emotion_report", concurrency_id=HEAVY["concurrency_id"], concurrency_limit=1)
 
