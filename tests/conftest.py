@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import core  # noqa: F401  (its stand-in for torchaudio's extension has to come before a test imports encodec)
+
 # Tiny networks: threads would wait for each other longer than they work, and on a busy machine much longer.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -111,6 +111,9 @@ def tiny_model(family: str, model_class: str | None = None, seed: int = 0) -> Pr
 @torch.no_grad()
 def _stir(model: PreTrainedModel) -> None:
     """Give norms, biases and codebooks values of their own: many mistakes do not show in initial ones and zeros."""
+    for key, weight in model.named_parameters():
+        if model.config.model_type == "encodec" and key.endswith("conv.parametrizations.weight.original0"):
+            weight.mul_(2)  # or the biases drown the sound
     for module in model.modules():
         if isinstance(module, EncodecEuclideanCodebook):  # zeros before training
             module.embed.normal_(std=0.1)

@@ -6,15 +6,16 @@ import sys
 from collections.abc import Sequence
 
 import core
-from core.cli import console, embed, layers, models
+from core.cli import console, embed, emotion, layers, models
 from core.errors import StrataError
 
 log = logging.getLogger(__name__)
 
-VERBS = (embed, layers, models)
-OK, BUG, REFUSED, INTERRUPTED = 0, 1, 2, 130
+VERBS = (embed, layers, emotion, models)
+OK, BUG, REFUSED, INTERRUPTED, STOPPED = 0, 1, 2, 130, 143
 EPILOG = """\
-exit codes: 0 done, 2 the request could not be met (one line on stderr says why), 130 interrupted, 1 a bug.
+exit codes: 0 done, 2 the request could not be met (one line on stderr says why), 130 interrupted, 143 asked to stop
+(the same command goes on), 1 a bug.
 stdout carries the result, stderr the log and the progress."""
 
 
@@ -62,7 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.error("Interrupted; what was not finished left no files.", exc_info=args.debug)
         return INTERRUPTED
-    except Exception:
+    except Exception as error:
+        if _is_stop(error):
+            log.error("Stopped; what was done is kept, and the same command goes on with it.", exc_info=args.debug)
+            return STOPPED
         log.exception("This is a bug in Strata.")
         return BUG
     return code
+
+
+def _is_stop(error: Exception) -> bool:
+    """Whether a run ended because it was asked to; the module that raises it is not loaded for anything else."""
+    runs = sys.modules.get("core.training.runs")
+    return runs is not None and isinstance(error, runs.Stopped)

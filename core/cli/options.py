@@ -20,15 +20,20 @@ def add_model(group: Any) -> None:
 
 def add_running(group: Any) -> None:
     """Add the flags that say how a model runs over a recording."""
-    group.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
-    group.add_argument("--engine", default="auto", choices=("auto", "torch", "openvino"))
-    group.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    add_engine(group)
     group.add_argument(
         "--chunk-seconds", default=20.0, type=seconds, metavar="S", help="seconds computed at a time (default: 20)"
     )
     group.add_argument(
         "--context-seconds", type=seconds, metavar="S", help="context on each side (default: the model's own)"
     )
+
+
+def add_engine(group: Any) -> None:
+    """Add the flags that say what runs a model, and on which channel."""
+    group.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
+    group.add_argument("--engine", default="auto", choices=("auto", "torch", "openvino"))
+    group.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     group.add_argument("--channel", type=counted, metavar="N", help="channel from 1 on (default: the mean of all)")
 
 

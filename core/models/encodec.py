@@ -39,6 +39,7 @@ class Codec:
         context: Frames at each end of a segment whose convolutions see beyond it; 0 without segments.
         bandwidths: kbps, ascending.
         codebooks: How many codebooks each bandwidth sums.
+        codebook_size: Entries of a codebook.
     """
 
     sampling_rate: int
@@ -50,6 +51,7 @@ class Codec:
     context: int
     bandwidths: tuple[float, ...]
     codebooks: tuple[int, ...]
+    codebook_size: int
 
     def n_frames(self, n_samples: int) -> int:
         """Frames of ``n_samples`` samples: ``ceil(n_samples / hop)`` for every length."""
@@ -101,6 +103,7 @@ def _of_transformers(model: Any) -> Codec:
         context=0 if segment is None else _context(model.encoder.layers, hop),
         bandwidths=tuple(map(float, config.target_bandwidths)),
         codebooks=tuple(map(model.quantizer.get_num_quantizers_for_bandwidth, config.target_bandwidths)),
+        codebook_size=config.codebook_size,
     )
 
 
@@ -119,6 +122,7 @@ def _of_package(model: Any) -> Codec:
         codebooks=tuple(
             model.quantizer.get_num_quantizers_for_bandwidth(rate, bandwidth) for bandwidth in model.target_bandwidths
         ),
+        codebook_size=model.quantizer.bins,
     )
 
 

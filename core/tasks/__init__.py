@@ -1,23 +1,68 @@
 """One function for each thing a user can do; the command line, the app and README's examples all call these."""
 
 from core.checkpoints.find import ModelEntry, list_models
+from core.checkpoints.heads import HeadEntry, list_heads
 from core.embed.corpus import CorpusSummary
+from core.emotion.corpora.classes import read_mapping
+from core.scoring import INTENDED_USE
 from core.tasks.embedding import embed, embed_many
+from core.tasks.emotion import (
+    Classified,
+    ClassifySettings,
+    EmotionEmbeddings,
+    EmotionRequest,
+    TrainedHead,
+    classify_emotion,
+    embed_emotion,
+    emotion_as_text,
+    evaluate_emotion,
+    features_cache,
+    predictions_as_json,
+    predictions_as_text,
+    read_card,
+    read_emotion,
+    summarise_emotion,
+    timeline_rows,
+    train_emotion,
+    write_emotion,
+)
 from core.tasks.layer_files import summarise_layers, write_layers
 from core.tasks.layer_rows import LayersRequest
 from core.tasks.layerwise import LayersAnalysis, analyse_layers
 from core.tasks.result_folder import check_results_target
 
 __all__ = [
+    "INTENDED_USE",
+    "Classified",
+    "ClassifySettings",
     "CorpusSummary",
+    "EmotionEmbeddings",
+    "EmotionRequest",
+    "HeadEntry",
     "LayersAnalysis",
     "LayersRequest",
     "ModelEntry",
+    "TrainedHead",
     "analyse_layers",
     "check_results_target",
+    "classify_emotion",
     "embed",
+    "embed_emotion",
     "embed_many",
+    "emotion_as_text",
+    "evaluate_emotion",
+    "features_cache",
+    "list_heads",
     "list_models",
+    "predictions_as_json",
+    "predictions_as_text",
+    "read_card",
+    "read_emotion",
+    "read_mapping",
+    "summarise_emotion",
     "summarise_layers",
+    "timeline_rows",
+    "train_emotion",
+    "write_emotion",
     "write_layers",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from core.arrays import EmbedSettings
 from core.scoring import CorpusSettings, EmbeddingMap, EmotionFindings, HeadSettings, LabelledCorpus
@@ -26,6 +27,7 @@ class EmotionRequest:
         test_mapping: Class of each label that the second corpus gives.
         baseline: One of BASELINES.
         shuffled: Whether to evaluate with shuffled labels as well.
+        card: What only a person can say of a head that is trained; see ``core.checkpoints.head_card``.
     """
 
     data: Path
@@ -38,6 +40,7 @@ class EmotionRequest:
     test_mapping: Mapping[str, str] | None = None
     baseline: str = "log-mel"
     shuffled: bool = True
+    card: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,6 @@ class ClassifySettings:
     precision: str = "auto"
     channel: int | None = None
     max_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class HeadEntry:
-    """One line of the list of heads: ``where`` is ``bundled`` or ``folder``; ``uar`` as its own folds gave it."""
-
-    name: str
-    where: str
-    path: Path
-    labels: tuple[str, ...]
-    encoder: str
-    uar: float | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,155 @@
+"""Evaluate a kind of head on labelled recordings, and train one: what stands behind both doors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.arrays import OnProgress, ignore_progress
+from core.checkpoints.find import describe_model, find_model
+from core.emotion.head import Examples, Trainer
+from core.figures.names import file_label
+from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Evaluation, Fold
+from core.tasks.emotion.examples import Voices, check_request, gather, opened_corpus
+from core.tasks.emotion.requests import EmotionRequest
+from core.tasks.emotion.watch import Watch, watched
+from core.tasks.encoders import Source
+
+
+def evaluate_emotion(
+    request: EmotionRequest, on_progress: OnProgress = ignore_progress, run_folder: Path | None = None
+) -> EmotionFindings:
+    """Find out what a kind of head is worth on speakers that it never heard.
+
+    Args:
+        request: Data, encoder, head, folds.
+        on_progress: Told of the embeddings in clips, then of folds.
+        run_folder: Keeps curves and finished folds, so that a stopped run goes on; None keeps nothing.
+
+    Raises:
+        StrataError: anything that is wrong with the data, the model or a setting.
+    """
+    check_request(request)
+    with watched(run_folder, on_progress) as watch, opened_corpus(request.data, request.corpus) as corpus:
+        voices = gather(corpus, request, watch.on_progress)
+        return evaluate_voices(voices, request, watch)
+
+
+def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> EmotionFindings:
+    """Evaluate on features that are there: the head, the baseline, the control, the second corpus."""
+    from core.emotion.controls import shuffled_within_speakers
+    from core.emotion.folds import make_folds
+
+    corpus = voices.corpus
+    splits = [clip.split for clip in corpus.clips]
+    folds = make_folds(corpus.speakers, corpus.codes, request.folds, request.head.seed, splits)
+    model = model_facts(request, voices)
+    main = _evaluated(voices.examples, voices, folds, request, str(model["name"]), watch)
+    baseline = _evaluated(voices.baseline, voices, folds, _plain(request), request.baseline, watch)
+    shuffled = None
+    if request.shuffled:
+        control = shuffled_within_speakers(voices.examples, request.head.seed)
+        shuffled = _evaluated(control, voices, folds, _plain(request), "shuffled labels", watch)
+    cross, cross_notes = _crossed(voices, request, watch) if request.test else ((), ())
+    return EmotionFindings(
+        _corpus_facts(voices),
+        model,
+        asdict(request.head) | {"folds": request.folds, "n_folds": len(folds), "baseline": request.baseline},
+        main,
+        baseline,
+        shuffled,
+        cross,
+        (*corpus.warnings, *voices.notes, *cross_notes),
+        voices.failures,
+    )
+
+
+def trainers(request: EmotionRequest, watch: Watch, part: str) -> Callable[[int], Trainer]:
+    """How the head of each fold is trained; the number -1 is the fit on all speakers."""
+    if request.head.head == "linear":
+        from core.emotion.linear import train_linear
+
+        return lambda _fold: lambda examples: train_linear(examples, request.head)
+    from core.emotion.network import NetworkTrainer
+
+    def of_fold(fold: int) -> Trainer:
+        name = "all" if fold < 0 else f"{fold:02d}"
+        folder = watch.place(f"states/{part}/{name}")
+
+        def report(metrics: Mapping[str, Any]) -> None:
+            watch.tell({"part": part, "fold": fold, **metrics})
+
+        return NetworkTrainer(request.head, folder, report, watch.should_stop)
+
+    return of_fold
+
+
+def _evaluated(
+    examples: Examples, voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, name: str, watch: Watch
+) -> Evaluation:
+    from core.emotion.evaluate import evaluate
+
+    names = tuple(clip.name for clip in voices.corpus.clips)
+    part = file_label(name)
+    return evaluate(
+        examples, voices.corpus.labels, names, folds, trainers(request, watch, part), name, watch.on_progress,
+        watch.place(f"folds/{part}"),
+    )  # fmt: skip
+
+
+def _plain(request: EmotionRequest) -> EmotionRequest:
+    """The baseline and the control take the linear head: what they show does not depend on it."""
+    head = replace(request.head, head="linear", pooling="mean_std", encoder_learning_rate=0.0)
+    return replace(request, head=head)
+
+
+def _crossed(voices: Voices, request: EmotionRequest, watch: Watch) -> tuple[tuple[CrossScore, ...], tuple[str, ...]]:
+    """Train on one corpus and test on the other, both ways."""
+    from core.emotion.cross import cross_scores
+
+    assert request.test is not None
+    settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
+    with opened_corpus(request.test, settings) as corpus:
+        other = gather(corpus, request, watch.on_progress)
+    here, there = ((each.corpus.name, each.corpus.labels, each.examples) for each in (voices, other))
+    scores = cross_scores(here, there, trainers(request, watch, "cross")(-1))
+    return scores, tuple(f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings)
+
+
+def model_facts(request: EmotionRequest, voices: Voices) -> dict[str, Any]:
+    """What the encoder is, for findings and checkpoints."""
+    found = find_model(request.embed.model)
+    entry = describe_model(found)
+    return {
+        "name": found.name,
+        "hash": Source(found).model_hash(),
+        "layers": list(voices.examples.layers),
+        "pooling": request.head.pooling,
+        "dim": int(voices.examples.features.shape[2]),
+        "sampling_rate": entry.sampling_rate,
+        "embed_seconds": round(voices.embed_seconds, 3),
+        "n_embedded": voices.n_embedded,
+    }
+
+
+def _corpus_facts(voices: Voices) -> dict[str, Any]:
+    """What the corpus is."""
+    from core.emotion.corpora import fingerprint
+
+    corpus = voices.corpus
+    names, counts = np.unique([clip.label for clip in corpus.clips], return_counts=True)
+    hashes = {hashed.clip.source: hashed.sha256 for hashed in voices.clips}
+    return {
+        "name": corpus.name,
+        "scheme": corpus.scheme,
+        "n": len(corpus.clips),
+        "n_speakers": len(set(corpus.speakers.tolist())),
+        "n_texts": len({clip.text for clip in corpus.clips if clip.text}),
+        "seconds": round(float(voices.durations.sum()), 1),
+        "shortest_seconds": round(float(voices.durations.min()), 3),
+        "counts": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        "mapping": dict(corpus.mapping),
+        "fingerprint": fingerprint(corpus, hashes),
+    }

@@ -1,0 +1,172 @@
+"""From a request to what heads are trained on: clips with features of the encoder and of the baseline."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from core.arrays import OnProgress
+from core.checkpoints.find import find_model
+from core.emotion.head import Examples
+from core.errors import DataError, InputError
+from core.scoring import POOLINGS, CorpusSettings, HeadSettings, LabelledCorpus
+from core.tasks.emotion.clips import (
+    Arrays,
+    BaselineExtractor,
+    EncoderExtractor,
+    HashedClip,
+    clip_features,
+    hash_clips,
+    listed,
+)
+from core.tasks.emotion.requests import BASELINES, EmotionRequest
+from core.tasks.encoders import Source
+
+SUMMED_UP = ("mean", "std", "max", "attention")
+"""What is kept of each clip's frames, in this order; every pooling without parameters is put together from these."""
+
+POOLED = {"mean_std": ("mean", "std"), "multi": ("mean", "max", "std")} | {name: (name,) for name in SUMMED_UP}
+
+
+@dataclass(frozen=True)
+class Voices:
+    """A corpus whose clips all have features.
+
+    Attributes:
+        corpus: The clips that could be used.
+        clips: The same with hashes.
+        examples: With the encoder's features.
+        baseline: With the baseline's; the same rows.
+        durations: (n,) seconds.
+        embed_seconds: Wall time of the embeddings that were computed now, and how many they were.
+        n_embedded: Clips embedded now.
+        failures: What could not be used.
+        notes: What else is to be known.
+    """
+
+    corpus: LabelledCorpus
+    clips: tuple[HashedClip, ...]
+    examples: Examples
+    baseline: Examples
+    durations: np.ndarray
+    embed_seconds: float
+    n_embedded: int
+    failures: tuple[dict[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def check_request(request: EmotionRequest) -> None:
+    """Refuse before anything is computed what no corpus could get past.
+
+    Raises:
+        InputError: an unknown pooling, baseline or head, or settings that do not go together.
+    """
+    head = request.head
+    for what, value, known in (
+        ("pooling", head.pooling, POOLINGS),
+        ("head", head.head, ("linear", "mlp")),
+        ("baseline", request.baseline, BASELINES),
+    ):
+        if value not in known:
+            raise InputError(f"Got the {what} {value!r}; expected one of {', '.join(known)}.")
+    if head.pooling == "learned" and head.head != "mlp":
+        raise InputError("The pooling learned is trained with the head mlp. Use --head mlp, or another --pooling.")
+    if head.encoder_learning_rate > 0 and head.head != "mlp":
+        raise InputError("An encoder is fine-tuned with the head mlp. Use --head mlp, or leave the encoder as it is.")
+    if head.layer not in ("all", "last") and not head.layer.isdecimal():
+        raise InputError(f"Got the layer {head.layer!r}; expected all, last or one number, such as 6.")
+
+
+@contextmanager
+def opened_corpus(data: Path, settings: CorpusSettings) -> Iterator[LabelledCorpus]:
+    """Read a corpus; what a zip holds lies in a temporary folder for as long."""
+    from core.emotion.corpora import read_corpus
+
+    with tempfile.TemporaryDirectory(prefix="strata-") as folder:
+        yield read_corpus(data, settings, Path(folder))
+
+
+def gather(corpus: LabelledCorpus, request: EmotionRequest, on_progress: OnProgress) -> Voices:
+    """Compute or read the features of a corpus, with the encoder and with the baseline.
+
+    Raises:
+        DataError: a file cannot be used and none may be missing, or too little is left.
+        StrataError: the model cannot be loaded, or the features cannot be kept.
+    """
+    source = Source(find_model(request.embed.model))
+    extractor = EncoderExtractor(source, request.embed, request.head.pooling == "learned", on_progress)
+    hashed, notes, failures = hash_clips(corpus)
+    main = clip_features(hashed, extractor, request.features_dir, on_progress)
+    plain = clip_features(main.clips, BaselineExtractor(request.baseline), request.features_dir, on_progress)
+    both = set(plain.clips)
+    rows = [row for row, clip in enumerate(main.clips) if clip in both]
+    failures = [*failures, *main.failures, *plain.failures]
+    if failures and not request.corpus.skip_missing:
+        raise DataError(
+            f"{len(failures)} of {len(corpus.clips)} clips cannot be used: {listed(failures)}. Correct them, or leave "
+            "them out with --skip-missing; the others' features are kept."
+        )
+    kept = tuple(main.clips[row] for row in rows)
+    corpus = _only(corpus, kept, (*corpus.failures, *failures))
+    return Voices(
+        corpus,
+        kept,
+        _examples(corpus, [main.arrays[row] for row in rows], request.head),
+        _examples(corpus, plain.arrays, HeadSettings(pooling="mean")),
+        np.array([main.arrays[row]["facts"][0] for row in rows]),
+        main.seconds if main.n_computed else 0.0,
+        main.n_computed,
+        corpus.failures,
+        tuple(notes),
+    )
+
+
+def _only(corpus: LabelledCorpus, kept: Sequence[HashedClip], failures: tuple[dict[str, str], ...]) -> LabelledCorpus:
+    """Keep the clips that have features.
+
+    Raises:
+        DataError: fewer than two classes or speakers are left.
+    """
+    left = replace(corpus, clips=tuple(hashed.clip for hashed in kept), failures=failures)
+    for what, count in (("class", len(left.labels)), ("speaker", len(set(left.speakers.tolist())))):
+        if count < 2:
+            raise DataError(
+                f"{corpus.name} has clips of {count} {what} that can be used; at least 2 are needed. Of "
+                f"{len(corpus.clips)} clips {len(left.clips)} are left. {listed(failures)}"
+            )
+    return left
+
+
+def _examples(corpus: LabelledCorpus, arrays: Sequence[Arrays], head: HeadSettings) -> Examples:
+    """Put the features of all clips into one array."""
+    layers = arrays[0]["layers"]
+    wanted = {"all": layers, "last": layers[-1:]}.get(head.layer)
+    rows = np.flatnonzero(np.isin(layers, [int(head.layer)] if wanted is None else wanted))
+    if not len(rows):
+        raise InputError(f"Got the layer {head.layer}; the model has the layers {layers[0]} to {layers[-1]}.")
+    frames = tuple(kept["frames"][rows] for kept in arrays) if head.pooling == "learned" else ()
+    return Examples(
+        tuple(int(layer) for layer in layers[rows]),
+        np.stack([pooled(kept["pooled"][rows], head.pooling) for kept in arrays], axis=1),
+        corpus.codes,
+        corpus.speakers,
+        len(corpus.labels),
+        frames,
+    )
+
+
+def pooled(statistics: np.ndarray, pooling: str) -> np.ndarray:
+    """Put a pooling together from what is kept of each clip.
+
+    Args:
+        statistics: (n_layers, statistics, dim), in the order of SUMMED_UP; of the baseline one alone.
+        pooling: One of POOLINGS; ``learned`` pools frames itself, and gets means to take scales from.
+
+    Returns:
+        (n_layers, k * dim) float32.
+    """
+    names = POOLED.get(pooling, ("mean",))
+    return np.concatenate([statistics[:, SUMMED_UP.index(name)] for name in names], axis=1)
