@@ -1,16 +1,16 @@
 """What the three parts of the tab "Emotion" share: what has to be done for them, and which heads there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import gradio as gr
 
 from core.arrays import OnProgress
+from core.checkpoints.heads import HeadEntry
 from core.errors import InputError
 from core.scoring import CorpusSettings, EmotionFindings, LabelledCorpus, Prediction
-from core.tasks.emotion.requests import ClassifySettings, EmotionEmbeddings, EmotionRequest, HeadEntry
-from core.training.runs import RunFolder
+from core.tasks.emotion import Classified, ClassifySettings, EmotionEmbeddings, EmotionRequest
 from core.ui.actions import ModelTasks, TabActions
 from core.ui.emotion_runs import Trainings
 from core.ui.sessions import Sessions
@@ -27,23 +27,24 @@ class EmotionTasks(ModelTasks, Protocol):
         """Name the heads at hand, the bundled ones first."""
 
     def classify_emotion(
-        self, sources: Sequence[Path], checkpoint: str, settings: ClassifySettings, on_progress: OnProgress
-    ) -> Sequence[Prediction | dict[str, str]]:
-        """Say what a head makes of recordings; ``{"file", "error"}`` where it cannot."""
+        self, sources: Sequence[Path | str], checkpoint: str, settings: ClassifySettings, on_progress: OnProgress
+    ) -> Classified:
+        """Say what a head makes of recordings."""
 
-    def summarise_prediction(self, prediction: Prediction) -> dict[str, Any]:
+    def predictions_as_json(self, outcome: Classified) -> dict[str, Any]:
         """Return what was said as JSON-ready numbers."""
 
-    def read_mapping(self, text: str) -> Mapping[str, str]:
+    def timeline_rows(self, one: Prediction) -> Iterable[Mapping[str, Any]]:
+        """Return what was said as rows of a table: the clip first, then its windows."""
+
+    def read_mapping(self, text: str | Path) -> Mapping[str, str]:
         """Read which class each label has, such as ``angry=anger,sad=sadness,calm=``."""
 
     def read_corpus(self, data: Path, settings: CorpusSettings, folder: Path) -> LabelledCorpus:
         """Read who speaks in which clip, and how; what a zip holds is unpacked into ``folder``."""
 
-    def evaluate_emotion(
-        self, request: EmotionRequest, on_progress: OnProgress, run: RunFolder | None = None
-    ) -> EmotionFindings:
-        """Find out what a head is worth; folds that ``run`` keeps are not trained again."""
+    def read_emotion(self, folder: Path) -> EmotionFindings:
+        """Read back the findings that a training left in a folder."""
 
     def summarise_emotion(self, findings: EmotionFindings) -> dict[str, Any]:
         """Return what was found as JSON-ready numbers."""

@@ -1,15 +1,16 @@
 """The callbacks of "Classify" in the tab "Emotion": a clip in, what a head says of it out."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from core.embed.formats import json_bytes
 from core.errors import DataError, InputError
+from core.figures.exports import csv_text
 from core.scoring import Prediction
-from core.tasks.emotion.requests import ClassifySettings
+from core.tasks.emotion import Classified, ClassifySettings
 from core.ui import cards, emotion_views
 from core.ui.actions import buttons, page_of, problems_of, reporter, show_step
 from core.ui.emotion_actions import EmotionActions
@@ -65,11 +66,11 @@ class ClassifyActions(EmotionActions):
             )  # fmt: skip
             show_step(progress, "Loading the model")
             import_all()
-            (found,) = self.tasks.classify_emotion([source], checkpoint, settings, reporter(run, progress))
-            if not isinstance(found, Prediction):
-                raise DataError(found["error"])
-        run.keep(found)
-        return self.tasks.summarise_prediction(found), run.id
+            outcome = self.tasks.classify_emotion([source], checkpoint, settings, reporter(run, progress))
+            if outcome.failures:
+                raise DataError(outcome.failures[0]["error"])
+        run.keep(outcome.predictions[0])
+        return self.tasks.predictions_as_json(outcome), run.id
 
     def _acceptable(self, recording: str | None) -> Path:
         if not recording:
@@ -103,12 +104,24 @@ class ClassifyActions(EmotionActions):
 
     def _shown(self, run: Run, prediction: Prediction) -> list[Any]:
         """Return answer, bars, timeline with its caption, files and numbers."""
-        numbers = self.tasks.summarise_prediction(prediction)
-        files = write_prediction(prediction, numbers, run.folder)
+        numbers = self.tasks.predictions_as_json(Classified((prediction,), ()))
+        files = self._write(prediction, numbers, run.folder)
         return [
             emotion_views.answer(prediction), emotion_views.bars(prediction), *emotion_views.timeline(prediction),
             [str(path) for path in files], numbers,
         ]  # fmt: skip
+
+    def _write(self, prediction: Prediction, numbers: dict[str, Any], folder: Path) -> list[Path]:
+        """Write what was said as JSON, and as CSV: the clip first, then the windows."""
+        stem = f"{prediction.source.stem}_emotion"
+        as_json, as_csv = folder / f"{stem}.json", folder / f"{stem}.csv"
+        as_json.write_bytes(json_bytes(numbers))
+        rows = list(self.tasks.timeline_rows(prediction))
+        with as_csv.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(map(csv_text, rows[0]))
+            writer.writerows([_cell(value) for value in row.values()] for row in rows)
+        return [as_json, as_csv]
 
     def begin(self, recording: str | None) -> list[Any]:
         """Show that work is under way."""
@@ -122,15 +135,11 @@ class ClassifyActions(EmotionActions):
         return [copied, *self.begin(copied)]
 
 
-def write_prediction(prediction: Prediction, numbers: dict[str, Any], folder: Path) -> list[Path]:
-    """Write what was said as JSON, and as CSV: the clip first, then the windows."""
-    stem = f"{prediction.source.stem}_emotion"
-    as_json, as_csv = folder / f"{stem}.json", folder / f"{stem}.csv"
-    as_json.write_text(json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    with as_csv.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerows(emotion_views.table_of(prediction))
-    return [as_json, as_csv]
+def _cell(value: object) -> str:
+    """Return what a cell of a table says; nothing for what is not known."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else csv_text(str(value))
 
 
 def _threshold(value: float | None) -> float | None:

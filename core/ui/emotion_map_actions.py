@@ -8,7 +8,7 @@ import gradio as gr
 from core.arrays import EmbedSettings
 from core.errors import InputError
 from core.scoring import HeadSettings
-from core.tasks.emotion.requests import EmotionEmbeddings, EmotionRequest
+from core.tasks.emotion import EmotionEmbeddings, EmotionRequest
 from core.ui import cards, emotion_views
 from core.ui.actions import buttons, page_of, problems_of, reporter, show_step
 from core.ui.emotion_actions import EmotionActions

@@ -17,7 +17,7 @@ from typing import Any
 from core.arrays import Progress
 from core.errors import InputError
 from core.scoring import CorpusSettings, EmotionFindings, LabelledCorpus
-from core.tasks.emotion.requests import EmotionRequest
+from core.tasks.emotion import EmotionRequest
 from core.training.runs import Run, Runs, RunStatus
 from core.ui.progress import TimeLeft
 

@@ -8,6 +8,7 @@ import gradio as gr
 
 from core.scoring import HEADS, POOLINGS
 from core.ui import emotion_views, widgets
+from core.ui.actions import plot
 from core.ui.emotion_classify_actions import OWN_THRESHOLD, ClassifyActions
 from core.ui.emotion_map_actions import MapActions
 from core.ui.emotion_train_actions import TrainActions, about_limits
@@ -266,6 +267,8 @@ def _build_report() -> dict[str, Any]:
     card = widgets.status(emotion_views.EMPTY_TRAIN, "train")
     folds_done = gr.HTML(elem_id="train-folds-done")
     curves = widgets.gallery("train-curves")
+    # Galleries draw with Plotly, which Gradio loads with a plot of its own.
+    gr.Plot(plot({"data": [], "layout": {}}), show_label=False, elem_classes="strata-loader")
     with gr.Column(visible=False, elem_id="train-results") as results:
         headline = gr.HTML(elem_id="train-headline")
         figures = widgets.gallery("train-figures")
@@ -405,7 +408,7 @@ def _wire_map(tab: EmotionTab, actions: MapActions) -> None:
     on_card: dict[str, Any] = {"show_progress_on": part.card}
     begun = part.start.click(actions.begin, None, [part.card, part.results, part.start, part.stop], **QUICK)
     embedded = begun.then(actions.embed, asked, [part.files, part.run_id], **HEAVY, **on_card, **PRIVATE)
-    shown = embedded.success(actions.show, [part.run_id, part.colour], page, **QUICK)
+    shown = embedded.success(actions.show, [part.run_id, part.colour], page, **HEAVY, **on_card, **PRIVATE)
     running = widgets.follow([embedded, shown], actions, [part.card, part.start, part.stop])
     part.stop.click(actions.stop, None, [part.card, part.start, part.stop], cancels=running, **QUICK)
     for choice in (part.method, part.colour):

@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from core.arrays import EmbedSettings, OnProgress, ignore_progress
+from core.arrays import EmbedSettings
 from core.errors import InputError
 from core.scoring import CorpusSettings, EmotionFindings, HeadSettings, LabelledCorpus
-from core.tasks.emotion.requests import EmotionRequest
-from core.training.runs import RunFolder, RunStatus
+from core.tasks.emotion import EmotionRequest
+from core.training.runs import RunStatus
 from core.ui import cards, emotion_views
-from core.ui.actions import page_of, problems_of, reporter, show_step, too_much
+from core.ui.actions import page_of, problems_of, show_step, too_much
 from core.ui.emotion_actions import EmotionActions
 from core.ui.emotion_runs import Training, Voices
 from core.ui.errors import explain, shown_errors, without_folders
@@ -209,7 +209,7 @@ class TrainActions(EmotionActions):
         return [
             card, gr.Button(interactive=state != "running"), gr.Button(visible=state == "running"),
             gr.Button(visible=state == "stopped"), gr.Column(visible=state == "finished"),
-            emotion_views.fold_bars(metrics), gallery(emotion_views.curves(metrics)),
+            emotion_views.fold_bars(metrics), gallery(emotion_views.curves(metrics), again=True),
             gr.Timer(active=state == "running"), now, training.run.id if state == "finished" else "",
         ]  # fmt: skip
 
@@ -241,21 +241,17 @@ class TrainActions(EmotionActions):
         with problems_of(run):
             show_step(progress, "Reading the scores")
             import_all()
-            findings = self._findings(training, reporter(run, progress))
+            findings = self._findings(training)
         return [
             emotion_views.headline(findings), gallery(emotion_views.report_figures(findings)),
             emotion_views.scores(findings.main), [str(path) for path in _downloads(training)],
             self.tasks.summarise_emotion(findings),
         ]  # fmt: skip
 
-    def _findings(self, training: Training, on_progress: OnProgress) -> EmotionFindings:
-        """Return what was found: the run keeps its folds, so that nothing is trained again."""
+    def _findings(self, training: Training) -> EmotionFindings:
+        """Return what the training found."""
         if training.findings is None:
-            if training.request is None or training.run is None:
-                raise InputError("No training was started yet. Press “Train”.")
-            training.findings = self.tasks.evaluate_emotion(
-                training.request, on_progress, RunFolder(training.run.folder)
-            )
+            training.findings = self.tasks.read_emotion(training.report)
         return training.findings
 
     @shown_errors
@@ -266,8 +262,8 @@ class TrainActions(EmotionActions):
             training: The id that /emotion_train returned.
 
         Returns:
-            ``state`` (running, finished, stopped or failed) with ``error``, ``progress`` in words; once it has finished,
-            the scores as ``summary``, and the addresses of the ``files``.
+            ``state`` (running, finished, stopped or failed) with ``error`` and ``progress`` in words; once it has
+            finished, the scores as ``summary``, and the addresses of the ``files``.
         """
         known = self.trainings.get(training)
         status, progress = self.trainings.status(known), self.trainings.progress(known)
@@ -276,7 +272,7 @@ class TrainActions(EmotionActions):
             "progress": "" if progress is None else TimeLeft().describe(progress),
         }  # fmt: skip
         if status.state == "finished":
-            told["summary"] = self.tasks.summarise_emotion(self._findings(known, ignore_progress))
+            told["summary"] = self.tasks.summarise_emotion(self._findings(known))
             told["files"] = {path.name: f"gradio_api/file={path}" for path in _downloads(known)}
         return told
 
@@ -284,9 +280,9 @@ class TrainActions(EmotionActions):
 def about_limits(settings: UiSettings) -> str:
     """Say what may be sent."""
     return cards.note(
-        f"A zip of up to {settings.max_upload_mb:,.0f} MB and {settings.max_clips:,} clips, with file names of RAVDESS, "
-        "EmoDB, CREMA-D, TESS, SAVEE, nEMO or URDU, or with a CSV of the columns file, speaker, emotion. Or the CSV and "
-        "the recordings themselves."
+        f"A zip of up to {settings.max_upload_mb:,.0f} MB and {settings.max_clips:,} clips, with file names of "
+        "RAVDESS, EmoDB, CREMA-D, TESS, SAVEE, nEMO or URDU, or with a CSV of the columns file, speaker, emotion. Or "
+        "the CSV and the recordings themselves."
     )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from gradio.components.plot import PlotData
 
 from core.arrays import Progress
-from core.figures.exports import csv_text
 from core.figures.plotly_json import Figure
 from core.scoring import (
     INTENDED_USE,
@@ -46,14 +45,16 @@ EMPTY = """
 
 EMPTY_CLASSIFY = EMPTY.format(
     size="",
-    drawing=f'{FACE}<path d="M106 38c8 9 20 9 28 0M111 25v3M129 25v3M14 32h12l6-14 8 30 8-24 6 8h14M172 32h14l6-8 8 24 8-30 6 14h12" />',
+    drawing=f'{FACE}<path d="M106 38c8 9 20 9 28 0M111 25v3M129 25v3M14 32h12l6-14 8 30 8-24 6 8h14" />'
+    '<path d="M172 32h14l6-8 8 24 8-30 6 14h12" />',
     title="Nothing heard yet",
     text="Choose a clip, record yourself, or try an example. You will see which emotion it sounds like, how sure the "
     "classifier is, and how that changes over the clip. Where it does not know, it says so.",
 )
 EMPTY_TRAIN = EMPTY.format(
     size="strata-lower",
-    drawing='<path d="M30 54c30-4 40-30 70-34s50-8 110-12M30 54V8M30 54h190" /><path d="M60 47v8M100 20v8M140 13v8M180 8v8" />',
+    drawing='<path d="M30 54c30-4 40-30 70-34s50-8 110-12M30 54V8M30 54h190" />'
+    '<path d="M60 47v8M100 20v8M140 13v8M180 8v8" />',
     title="Nothing trained yet",
     text="Send a zip of labelled voices. You will see what was recognised, watch the training, and get a score on "
     "speakers whom the classifier never heard, beside what guessing would score.",
@@ -157,20 +158,6 @@ def timeline(prediction: Prediction) -> tuple[PlotData | None, str]:
     from core.figures.emotion.prediction import timeline_caption, timeline_figure
 
     return plot(timeline_figure(prediction)), cards.how_to_read(timeline_caption(prediction))
-
-
-def table_of(prediction: Prediction) -> list[list[str]]:
-    """Return what was said as rows of a CSV: the names, the clip, then the windows."""
-    head = ["part", "start_seconds", "stop_seconds", "label", "why_no_answer", "distance"]
-    parts = [("clip", prediction.clip), *(("window", said) for said in prediction.timeline)]
-    return [
-        [*head, *(csv_text(f"p_{label}") for label in prediction.labels)],
-        *(
-            [part, f"{said.start:.3f}", f"{said.stop:.3f}", csv_text(said.label), said.why, f"{said.distance:.4f}",
-             *(f"{share:.6f}" for share in said.probabilities)]
-            for part, said in parts
-        ),
-    ]  # fmt: skip
 
 
 def _best(said: Said, labels: Sequence[str]) -> tuple[str, float]:
@@ -355,7 +342,8 @@ def about_map(found: EmbeddingMap) -> str:
     ]
     outlines = ", ".join(f"{name} {value:.2f}" for name, value in found.silhouettes.items() if math.isfinite(value))
     return (
-        f'<div class="strata-facts"><p><strong>{_counted(len(found.clips), "clip")}</strong>. {escape(". ".join(told))}.'
+        f'<div class="strata-facts"><p><strong>{_counted(len(found.clips), "clip")}</strong>. '
+        f"{escape('. '.join(told))}."
         f'</p><p class="strata-how">Silhouette: {escape(outlines) or "not defined"}.</p></div>'
     )
 
