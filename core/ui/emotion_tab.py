@@ -15,6 +15,7 @@ from core.ui.emotion_train_actions import TrainActions, about_limits
 from core.ui.settings import UiSettings
 from core.ui.widgets import HEAVY, PRIVATE, QUICK
 
+VOICES = {"made_voices.zip": "Made voices: six speakers, three styles"}
 EXAMPLES = {"one_sentence.flac": "A sentence", "two_voices.flac": "Two voices"}
 HEAD_NAMES = {"linear": "Linear", "mlp": "Network (mlp)"}
 POOLING_NAMES = {
@@ -29,6 +30,9 @@ POOLING_NAMES = {
 COLOURS = [("Emotion", "emotion"), ("Speaker", "speaker")]
 TICK_SECONDS = 1.0
 """How often a page asks how its training stands."""
+
+WATCHING: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "concurrency_limit": None}
+"""Looking at a training takes no time; in the queue all the same, since only from there a state tells of its change."""
 
 KEPT_AS = "strata-training"
 """Where the browser keeps which training is its own."""
@@ -66,6 +70,7 @@ class TrainPart:
 
     source: gr.File
     about: gr.HTML
+    examples: dict[str, gr.Button]
     scheme: gr.Textbox
     mapping: gr.Textbox
     skip_missing: gr.Checkbox
@@ -91,11 +96,9 @@ class TrainPart:
     files: gr.File
     summary: gr.JSON
     recognised: gr.JSON
-    timer: gr.Timer
     training_id: gr.State
     shown: gr.State
     finished: gr.State
-    browser: gr.BrowserState
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,19 @@ class EmotionTab:
     classify: ClassifyPart
     train: TrainPart
     map: MapPart
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What watches a training whichever tab is open; a tab that was not looked at yet has no widgets in the browser.
+
+    Attributes:
+        browser: Keeps the training's id in the browser.
+        timer: Asks how it stands.
+    """
+
+    browser: gr.BrowserState
+    timer: gr.Timer
 
 
 @dataclass(frozen=True)
@@ -185,8 +201,7 @@ def _build_answer() -> dict[str, Any]:
     card = widgets.status(emotion_views.EMPTY_CLASSIFY, "classify")
     with gr.Column(visible=False, elem_id="classify-results") as results:
         answer = gr.HTML(elem_id="classify-answer")
-        with gr.Row(equal_height=False, elem_classes="strata-choices"):
-            bars = gr.HTML(elem_id="classify-bars")
+        bars = gr.HTML(elem_id="classify-bars")
         threshold = gr.Slider(
             0, 1, value=0, step=0.01, label="Speak from this probability on", elem_id="classify-threshold",
             info="Nothing is computed again: move it and see what would be said", buttons=["reset"],
@@ -197,7 +212,6 @@ def _build_answer() -> dict[str, Any]:
         files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="classify-files")
         with gr.Accordion("All numbers", open=False):
             numbers = gr.JSON(label="Numbers", show_label=False, elem_id="classify-numbers", elem_classes="strata-json")
-    gr.HTML(emotion_views.USE, elem_id="classify-use")
     return {
         "card": card, "results": results, "answer": answer, "bars": bars, "threshold": threshold, "player": player,
         "timeline": timeline, "caption": caption, "files": files, "numbers": numbers,
@@ -213,16 +227,14 @@ def _build_train(settings: UiSettings) -> TrainPart:
             asked = _build_voices(settings)
         with gr.Column(scale=5, min_width=340, elem_classes="strata-outputs"):
             found = _build_report()
-    kept = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)
-    return TrainPart(
-        **asked, **found, timer=gr.Timer(TICK_SECONDS, active=False), training_id=gr.State(""), shown=gr.State(""),
-        finished=gr.State(""), browser=kept,
-    )  # fmt: skip
+    states: dict[str, Any] = {name: gr.State("") for name in ("training_id", "shown", "finished")}
+    return TrainPart(**asked, **found, **states)
 
 
 def _build_voices(settings: UiSettings) -> dict[str, Any]:
     source = gr.File(label="Labelled voices", file_count="multiple", elem_id="train-source", height=150)
     about = gr.HTML(about_limits(settings), elem_id="train-about")
+    examples = widgets.examples(VOICES)
     with gr.Accordion("How files are read", open=False):
         reading = _build_reading()
     model = widgets.model("train-model")
@@ -237,8 +249,8 @@ def _build_voices(settings: UiSettings) -> dict[str, Any]:
         stop = gr.Button("Stop", variant="stop", visible=False, elem_id="train-stop", scale=1)
         resume = gr.Button("Resume", visible=False, elem_id="train-resume", scale=1)
     return {
-        "source": source, "about": about, **reading, "model": model, "head": head, **options, "start": start,
-        "stop": stop, "resume": resume,
+        "source": source, "about": about, "examples": examples, **reading, "model": model, "head": head, **options,
+        "start": start, "stop": stop, "resume": resume,
     }  # fmt: skip
 
 
@@ -276,7 +288,6 @@ def _build_report() -> dict[str, Any]:
         files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="train-files")
         with gr.Accordion("All numbers of this evaluation", open=False):
             summary = gr.JSON(label="Numbers", show_label=False, elem_id="train-summary", elem_classes="strata-json")
-    gr.HTML(emotion_views.USE)
     return {
         "card": card, "folds_done": folds_done, "curves": curves, "results": results, "headline": headline,
         "figures": figures, "scores": scores, "files": files, "summary": summary,
@@ -314,9 +325,11 @@ def _build_map() -> MapPart:
 
 
 def wire(app: gr.Blocks, tab: EmotionTab, parts: EmotionParts) -> None:
-    """Tie the widgets to the callbacks."""
+    """Tie the widgets to the callbacks; to be called outside of all tabs."""
+    kept = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)
+    watch = Watch(kept, gr.Timer(TICK_SECONDS, active=False))
     _wire_classify(tab.classify, parts.classify)
-    _wire_train(app, tab, parts)
+    _wire_train(app, tab, parts, watch)
     _wire_map(tab, parts.map)
 
 
@@ -350,22 +363,22 @@ def _listen(begun: Any, part: ClassifyPart, actions: ClassifyActions, **public: 
     return widgets.follow([said, shown], actions, [part.card, part.start, part.stop])
 
 
-def _wire_train(app: gr.Blocks, tab: EmotionTab, parts: EmotionParts) -> None:
+def _wire_train(app: gr.Blocks, tab: EmotionTab, parts: EmotionParts, watch: Watch) -> None:
     part, actions = tab.train, parts.train
     known = [part.training_id, part.shown]
     watched = [
-        part.card, part.start, part.stop, part.resume, part.results, part.folds_done, part.curves, part.timer,
+        part.card, part.start, part.stop, part.resume, part.results, part.folds_done, part.curves, watch.timer,
         part.shown, part.finished,
     ]  # fmt: skip
     app.load(actions.models, outputs=part.model, **QUICK)
-    app.load(actions.restore, part.browser, [part.training_id, part.about, *watched], **QUICK)
-    app.load(parts.classify.heads, part.browser, tab.classify.head, **QUICK)
-    part.timer.tick(actions.watch, known, watched, **QUICK)
-    _wire_voices(part, actions)
-    _wire_start(part, actions, watched)
+    app.load(actions.restore, watch.browser, [part.training_id, part.about, *watched], **WATCHING)
+    app.load(parts.classify.heads, watch.browser, tab.classify.head, **QUICK)
+    watch.timer.tick(actions.watch, known, watched, **WATCHING)
+    _wire_voices(part, actions, watch)
+    _wire_start(part, actions, watch, watched)
     for button, act in ((part.stop, actions.stop_training), (part.resume, actions.resume)):
         done = button.click(act, part.training_id, None, **QUICK)
-        done.then(actions.watch, known, watched, **QUICK)
+        done.then(actions.watch, known, watched, **WATCHING)
     report = [part.headline, part.figures, part.scores, part.files, part.summary]
     on_headline: dict[str, Any] = {"show_progress_on": part.headline}
     ended = part.finished.change(actions.show, part.training_id, report, **HEAVY, **PRIVATE, **on_headline)
@@ -373,16 +386,18 @@ def _wire_train(app: gr.Blocks, tab: EmotionTab, parts: EmotionParts) -> None:
     gr.api(actions.report, api_name="emotion_report", concurrency_id=HEAVY["concurrency_id"], concurrency_limit=1)
 
 
-def _wire_voices(part: TrainPart, actions: TrainActions) -> None:
+def _wire_voices(part: TrainPart, actions: TrainActions, watch: Watch) -> None:
     """What was sent is read at once, and again when it is to be read in another way."""
     read = [part.source, part.scheme, part.mapping, part.skip_missing, part.training_id]
     told = [part.about, part.training_id]
+    for name, button in part.examples.items():
+        button.click(partial(actions.take_example, name), None, part.source, **QUICK)
     for changed in (part.source.change, part.scheme.submit, part.mapping.submit, part.skip_missing.input):
         described = changed(actions.describe, read, told, **PRIVATE, show_progress_on=part.about)
-        described.then(lambda number: number, part.training_id, part.browser, **QUICK)
+        described.then(lambda number: number, part.training_id, watch.browser, **QUICK)
 
 
-def _wire_start(part: TrainPart, actions: TrainActions, watched: list[Any]) -> None:
+def _wire_start(part: TrainPart, actions: TrainActions, watch: Watch, watched: list[Any]) -> None:
     asked = [
         part.source, part.scheme, part.mapping, part.skip_missing, part.model, part.head, part.layer, part.pooling,
         part.folds, part.seed, part.device, part.engine, part.precision, part.training_id,
@@ -391,8 +406,8 @@ def _wire_start(part: TrainPart, actions: TrainActions, watched: list[Any]) -> N
     started = begun.then(
         actions.train, asked, [part.recognised, part.training_id], api_name="emotion_train", api_visibility="public"
     )
-    started.success(lambda number: number, part.training_id, part.browser, **QUICK)
-    started.success(actions.watch, [part.training_id, part.shown], watched, **QUICK)
+    started.success(lambda number: number, part.training_id, watch.browser, **QUICK)
+    started.success(actions.watch, [part.training_id, part.shown], watched, **WATCHING)
     started.failure(actions.fail, None, [part.card, part.start], **QUICK)
 
 

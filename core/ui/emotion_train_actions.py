@@ -48,6 +48,10 @@ class TrainActions(EmotionActions):
             return [cards.problem_note(explain(error)), ""]
         return [emotion_views.about_corpus(training.voices.corpus), training.id]
 
+    def take_example(self, name: str) -> list[str]:
+        """Choose labelled voices that come with the app."""
+        return [self.copy_example(name)]
+
     def _corpus_settings(self, scheme: str, mapping: str, skip_missing: bool) -> CorpusSettings:
         return CorpusSettings(scheme, self.tasks.read_mapping(mapping) if mapping.strip() else None, skip_missing)
 

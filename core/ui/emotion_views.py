@@ -43,7 +43,7 @@ EMPTY = """
 </div>
 """
 
-EMPTY_CLASSIFY = EMPTY.format(
+EMPTY_CLASSIFY = USE + EMPTY.format(
     size="",
     drawing=f'{FACE}<path d="M106 38c8 9 20 9 28 0M111 25v3M129 25v3M14 32h12l6-14 8 30 8-24 6 8h14" />'
     '<path d="M172 32h14l6-8 8 24 8-30 6 14h12" />',
@@ -122,7 +122,7 @@ def answer(prediction: Prediction) -> str:
     minded = _warned([warning for warning in prediction.warnings if warning != INTENDED_USE])
     return (
         f'<div class="strata-answer{kind}" role="status"><h2>{head}</h2><p>{escape(told)}</p>'
-        f'<p class="strata-how">{by}, {of}.</p>{minded}</div>'
+        f'<p class="strata-how">{by}, {of}.</p>{minded}</div>{USE}'
     )
 
 
@@ -273,7 +273,7 @@ def headline(findings: EmotionFindings) -> str:
     )
     return (
         f'<div class="strata-facts strata-headline"><dl>{listed}</dl><p class="strata-how">{escape(facts)}</p>'
-        f"{_warned(findings.warnings)}</div>"
+        f"{_warned(findings.warnings)}</div>{USE}"
     )
 
 
