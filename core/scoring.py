@@ -240,6 +240,8 @@ class Evaluation:
         reliability_uncalibrated: Before.
         abstention: At the thresholds of the folds.
         seconds: Of wall time for folds and fits, without the embeddings.
+        ece_by_chance: What a perfectly calibrated classifier of as many clips would be measured to have as ``ece``.
+        warnings: What limits these numbers, as sentences.
     """
 
     name: str
@@ -263,6 +265,8 @@ class Evaluation:
     reliability_uncalibrated: Reliability
     abstention: Abstention
     seconds: float = 0.0
+    ece_by_chance: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

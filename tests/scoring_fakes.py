@@ -294,7 +294,7 @@ def _scores(corpus: LabelledCorpus, skill: float, generator: np.random.Generator
     like = np.eye(n_classes) + 0.45 * np.eye(n_classes, k=1) + 0.25 * np.eye(n_classes, k=-1)
     strength = skill * generator.uniform(0.6, 1.2, len(names))
     logits = strength[speaker][:, None] * like[corpus.codes] + generator.standard_normal((len(corpus.clips), n_classes))
-    return _softmax(TEMPERATURE * logits)
+    return _softmax(TEMPERATURE**2 * logits)
 
 
 def _recalls(table: np.ndarray) -> np.ndarray:

@@ -118,10 +118,18 @@ def speaker_bootstrap(score: Score, tables: np.ndarray, seed: int = 0, n_draws: 
     if n_speakers < FEWEST_GROUPS:
         return Estimate(value)
     draws = score(_drawn_sums(tables, seed, n_draws))
-    spread = max(_unbiased_spread(draws, n_speakers), _least_spread(value, n))
-    middle = float(np.clip(value, 0.5 / n, 1 - 0.5 / n))
+    middle = (value * n + 2) / (n + 4)  # never 0 or 1, where log odds end (Agresti & Coull 1998)
+    spread = max(_unbiased_spread(draws, n_speakers), float(np.sqrt(middle * (1 - middle) / (n + 4))))
     low, high = t_interval(logit(middle), spread / (middle * (1 - middle)), n_speakers - 1, (-np.inf, np.inf))
     return Estimate(value, min(value, float(expit(low))), max(value, float(expit(high))))
+
+
+def recall_bootstrap(tables: np.ndarray, number: int, seed: int = 0) -> Estimate:
+    """Recall of one class with its 95 % interval; speakers who have none of its clips do not count."""
+    own = np.zeros((len(tables), 2, 2), dtype=tables.dtype)
+    own[:, 0, 0] = tables[:, number, number]
+    own[:, 0, 1] = tables[:, number].sum(axis=1) - own[:, 0, 0]
+    return speaker_bootstrap(wa, own, seed)
 
 
 def _drawn_sums(sums: np.ndarray, seed: int, n_draws: int) -> np.ndarray:
@@ -134,12 +142,6 @@ def _drawn_sums(sums: np.ndarray, seed: int, n_draws: int) -> np.ndarray:
 def _unbiased_spread(draws: np.ndarray, count: int) -> float:
     """Standard error from draws of ``count`` groups, which vary about their own mean and so too little."""
     return float(np.nanstd(draws) * np.sqrt(count / (count - 1)))
-
-
-def _least_spread(share: float, n: float) -> float:
-    """Standard error of a share of ``n`` independent clips, with two more of each kind (Agresti & Coull 1998)."""
-    middle = (share * n + 2) / (n + 4)
-    return float(np.sqrt(middle * (1 - middle) / (n + 4)))
 
 
 # -------------------------------------------------------------------------------------------------------- calibration

@@ -41,14 +41,17 @@ def silence_threshold(confidence: np.ndarray) -> float:
     return float(descending[max(kept, int(np.ceil(LEAST_COVERAGE * len(descending)))) - 1])
 
 
-def abstention(confidence: np.ndarray, right: np.ndarray, thresholds: np.ndarray) -> Abstention:
+def abstention(
+    confidence: np.ndarray, right: np.ndarray, thresholds: np.ndarray, head_of: np.ndarray | None = None
+) -> Abstention:
     """What is gained by keeping silent.
 
     Args:
         confidence: (n,) of the class that was said, after calibration.
         right: (n,) bool, whether it is the true one.
-        thresholds: (n,) of the head that said it.
+        thresholds: (heads,) of each head.
+        head_of: (n,) number of the head that said it; None with a single one.
     """
-    said = confidence >= thresholds
+    said = confidence >= thresholds[np.zeros(len(confidence), dtype=np.int64) if head_of is None else head_of]
     share = float(right[said].mean()) if said.any() else float("nan")
     return Abstention(float(np.median(thresholds)), float(said.mean()), share, coverage_curve(confidence, right))

@@ -26,7 +26,7 @@ MOST_FOLDS = 10
 
 
 def with_reference(head: Head, examples: Examples, seed: int = 0) -> Head:
-    """Set where the training clips lie; with one speaker it stays open, since nothing is known of another one.
+    """Set where the training clips lie; with one speaker or a handful of clips it stays open, for lack of any others.
 
     Args:
         head: Trained on ``examples``.
@@ -35,7 +35,7 @@ def with_reference(head: Head, examples: Examples, seed: int = 0) -> Head:
     """
     folds = speaker_folds(examples.speakers, examples.codes, MOST_FOLDS, seed)
     rows = head.mixed(examples.features)
-    if not folds or min(len(fold.train) for fold in folds) < 2:
+    if not folds or min(len(fold.train) for fold in folds) < CLIPS_AN_AXIS:
         return head
     products = rows @ rows.T
     distances = [_span(products, fold.train).distances(products, fold.test) for fold in folds]

@@ -5,7 +5,7 @@ ReLUs between them. So there is one way to predict, to write a checkpoint and to
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -135,6 +135,26 @@ class Head:
         for index, step in enumerate(self.maps):
             hidden = (np.maximum(hidden, 0.0) if index else hidden) @ step.weight.T + step.bias
         return hidden
+
+    def pool(self, frames: np.ndarray) -> np.ndarray:
+        """Pool one clip's frames by the learned attention: (n_layers, n_frames, dim) to (n_layers, dim) float64.
+
+        Each frame weighs as the softmax of its product with the query says. The layers are returned as they came, so
+        that they are standardised and mixed like any pooled ones.
+        """
+        from scipy.special import softmax
+
+        if self.attention is None:
+            raise ValueError(f"A head with the pooling {self.pooling!r} has no query; it takes pooled layers.")
+        weights = softmax(self.mixed(frames) @ self.attention)
+        return np.einsum("t,ltd->ld", weights, frames, dtype=np.float64)
+
+    def pooled(self, examples: Examples) -> Examples:
+        """Examples with the features that this head takes: with a learned attention, pooled from their frames."""
+        if self.attention is None:
+            return examples
+        features = np.stack([self.pool(frames) for frames in examples.frames], axis=1).astype(np.float32)
+        return replace(examples, features=features)
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probabilities, (n, classes) float64."""

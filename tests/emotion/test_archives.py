@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.emotion.archives import ArchiveLimits, list_zip, top_folder, unpack_zip
+from core.emotion.archives import ArchiveLimits, _copy, list_zip, top_folder, unpack_zip
 from core.errors import DataError, InputError, OutputError
 
 LIMITS = ArchiveLimits()
@@ -63,11 +63,11 @@ def test_a_zip_within_the_zip_is_not_opened(tmp_path):
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        *(("../evil.wav", "leaves"), ("a/../../evil.wav", "leaves"), ("..\\evil.wav", "leaves"), ("a\\..\\..\\e.wav", "leaves")),
-        *(("/etc/evil.wav", "absolute"), ("\\evil.wav", "absolute"), ("C:\\evil.wav", "absolute"), ("c:evil.wav", "absolute")),
-        *(("//host/share/evil.wav", "absolute"), ("NUL.wav", "device"), ("a/con.tar.wav", "device"), ("COM1.wav", "device")),
+        *((name, "leaves") for name in ("../e.wav", "a/../../e.wav", "..\\e.wav", "a\\..\\..\\e.wav", "../e.txt")),
+        *((name, "absolute") for name in ("/etc/e.wav", "\\e.wav", "C:\\e.wav", "c:e.wav", "//host/share/e.wav")),
+        *((name, "device") for name in ("NUL.wav", "a/con.tar.wav", "COM1.wav", "aux/a.wav")),
         *(("a/b\nc.wav", "control"), ("a" * 250 + ".wav", "200 bytes"), ("ä" * 120 + ".wav", "200 bytes")),
-        *(("d/" * 600 + "a.wav", "1000"), ("..", "leaves"), ("../evil.txt", "leaves")),
+        *(("d/" * 600 + "a.wav", "1000"),),
     ],
 )  # fmt: skip
 def test_names_that_cannot_be_trusted_are_refused(tmp_path, name, match):
@@ -141,6 +141,16 @@ def test_what_is_written_is_counted_whatever_the_headers_say(tmp_path, monkeypat
     assert_refused(path, tmp_path / "out", "more than", SMALL)
 
 
+def test_copying_stops_right_behind_the_cap():
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            return bytes(size)
+
+    target = io.BytesIO()
+    assert _copy(Endless(), target, 3 << 20) == (3 << 20) + 1
+    assert len(target.getvalue()) == (3 << 20) + 1
+
+
 def _smaller(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
     copy = zipfile.ZipInfo(entry.filename)
     copy.file_size, copy.compress_type, copy.flag_bits = 1, entry.compress_type, entry.flag_bits
@@ -158,7 +168,7 @@ def test_encrypted_and_odd_methods_are_refused(tmp_path):
     for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(magic) + offset] |= 1
     path.write_bytes(bytes(content))
-    assert_refused(path, tmp_path / "out", "password")
+    assert_refused(path, tmp_path / "out", r"encrypted \(a\.wav\).*without a password")
     assert_refused(make_zip(tmp_path / "b.zip", {"a.wav": b"x"}, zipfile.ZIP_BZIP2), tmp_path / "out", "method 12")
 
 

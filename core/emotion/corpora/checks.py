@@ -1,5 +1,6 @@
 """What makes a corpus unusable, and what whoever reads a score of it should know."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -42,7 +43,7 @@ def check_rows(rows: Sequence[Row]) -> None:
             raise DataError(
                 f"{_where(row)}: got start {row.start or 0:g} s and end {row.stop:g} s; expected start < end."
             )
-    for same in _grouped(rows, lambda row: row.source).values():
+    for same in _grouped((row for row in rows if not row.problem), lambda row: os.path.realpath(row.source)).values():
         _check_stretches(same)
 
 

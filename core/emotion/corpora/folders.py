@@ -8,7 +8,7 @@ from core.embed.inputs import CorpusItem
 from core.emotion.corpora.classes import CODES
 from core.emotion.corpora.files import Place, problem_of, recordings
 from core.emotion.corpora.names import EXAMPLES, NAMES, Named
-from core.emotion.corpora.rows import Reading, Row, some
+from core.emotion.corpora.rows import Reading, Row
 from core.errors import InputError
 
 # Share of the files that a scheme has to name before it is taken for the corpus's own.
@@ -67,7 +67,7 @@ def _one_of_each(named: Mapping[Path, Named]) -> tuple[dict[Path, Named], list[s
     notes = []
     sounding = {path: found for path, found in named.items() if found.form != "video"}
     if len(sounding) < len(named):
-        notes.append(f"{_count(len(named) - len(sounding), 'file')} of video without sound left out.")
+        notes.append(f"{_count(len(named) - len(sounding), 'silent video')} left out.")
     speech = {path: found for path, found in sounding.items() if found.form == "speech"}
     if speech and len(speech) < len(sounding):
         notes.append(f"{_count(len(sounding) - len(speech), 'song')} left out: singing is not speech.")
@@ -109,6 +109,3 @@ def fits(files: Iterable[str]) -> str:
     """Say which scheme names all of these files; empty if none does."""
     paths = [Path(file) for file in files]
     return next((scheme for scheme, parse in NAMES.items() if paths and all(map(parse, paths))), "")
-
-
-__all__ = ["detect", "fits", "read_folder", "some"]

@@ -26,6 +26,8 @@ SPLITS = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test"},
     **dict.fromkeys(("validation", "valid", "val", "dev", "devel", "development"), "validation"),
 }
+# Bytes that are read to see whether a table is a list of recordings.
+HEAD = 65_536
 FAVOURITES = ("labels", "manifest", "metadata", "data")
 
 
@@ -70,10 +72,14 @@ def read_list(name: str, path: Path, place: Place) -> Reading:
 def _is_list(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            head = _decode(path, file.readline(65_536))
-    except (OSError, InputError):
+            content = file.read(HEAD)
+    except OSError:
         return False
-    row = next(csv.reader(io.StringIO(head), delimiter=_delimiter(path, head)), [])
+    head = content.decode(_encoding(content), errors="ignore").partition("\n")[0]
+    try:
+        row = next(csv.reader([head], delimiter=_delimiter(path, head)), [])
+    except csv.Error:
+        return False
     return all(role in _roles(row) for role in NEEDED)
 
 
@@ -99,11 +105,14 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def _decode(path: Path, content: bytes) -> str:
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return content.decode(encoding)
+        return content.decode(_encoding(content))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no CSV file in UTF-8: {error}. Save it again as CSV UTF-8.") from error
+
+
+def _encoding(content: bytes) -> str:
+    return "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _delimiter(path: Path, head: str) -> str:

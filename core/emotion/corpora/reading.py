@@ -20,7 +20,7 @@ from core.emotion.corpora.folders import read_folder
 from core.emotion.corpora.lists import list_in, read_list
 from core.emotion.corpora.names import NAMES
 from core.emotion.corpora.rows import Reading, Row, some
-from core.errors import DataError, InputError
+from core.errors import DataError, InputError, OutputError
 from core.scoring import Clip, CorpusSettings, LabelledCorpus
 
 LISTED = ("manifest", "emobox", "audformat")
@@ -79,14 +79,16 @@ def fingerprint(corpus: LabelledCorpus, hashes: Mapping[Path, str] | None = None
     return digest.hexdigest()
 
 
-def _read(data: Path, scheme: str, unpack_to: Path | None, confined: bool) -> Reading:
+def _read(given: Path, scheme: str, unpack_to: Path | None, confined: bool) -> Reading:
+    # Without following links: the name that the user gave is the one to show.
+    data = Path(os.path.abspath(given))  # noqa: PTH100
     try:
         is_folder, is_file = data.is_dir(), data.is_file()
     except (OSError, ValueError) as error:
         raise InputError(f"{data} cannot be looked at: {error}.") from error
     if is_folder:
         folder = _inside(data)
-        return _read_folder(folder.name or data.name, Place(folder, whole=True, confined=confined), scheme)
+        return _read_folder(folder.name, Place(folder, whole=True, confined=confined), scheme)
     if not is_file:
         raise InputError(f"{data} does not exist. Give a folder, a zip archive, or a list of recordings.")
     if data.suffix.lower() == ".zip":
@@ -147,7 +149,14 @@ def _read_zip(path: Path, scheme: str, unpack_to: Path | None) -> Reading:
     limits = ArchiveLimits()
     left_out = list_zip(path, limits).left_out
     target = unpack_to / f"{path.stem[:NAME_LENGTH].strip(' .')}-{hash_file(path)[:HASH_LENGTH]}"
-    folder = top_folder(target) if target.is_dir() else unpack_zip(path, target, limits)
+    if not target.is_dir():
+        try:
+            unpack_zip(path, target, limits)
+        except OutputError:
+            # Another process may have been faster, which is as good.
+            if not target.is_dir():
+                raise
+    folder = top_folder(target)
     reading = _read_folder(path.stem, Place(folder, whole=True, confined=True), scheme)
     if not left_out:
         return reading

@@ -37,11 +37,14 @@ from core.figures.report_page import Page, Section, drawing, page_html
 from core.figures.tables import Table
 from core.scoring import EmotionFindings
 
+HALF = 8
+"""Classes up to which a confusion matrix is read in half a page."""
+
 INTENDED_USE = (
     "What is recognised is how a voice sounds to people who labelled recordings, mostly acted ones; it is not what "
     "somebody feels.",
-    "Not for decisions about people. In the European Union inferring emotions at work and in education is prohibited "
-    "(Regulation (EU) 2024/1689, Article 5), and elsewhere people have to be told.",
+    "Not for decisions about people. In the European Union inferring emotions at work and in education is prohibited, "
+    "with few exceptions (Regulation (EU) 2024/1689, Article 5); where it is not, people have to be told (Article 50).",
     "Scores hold for speakers, sentences, languages and microphones like those of this corpus; see the other corpora, "
     "where there are any.",
 )
@@ -86,7 +89,7 @@ def headline(findings: EmotionFindings) -> tuple[str, ...]:
     """Say the result in words: the UAR with its interval, and where it stands beside what it must be compared with."""
     main, baseline, control = findings.main, findings.baseline, findings.shuffled
     sentences = [
-        f"UAR {estimated(main.uar)}, {beside_level(main.uar, main.chance, 'chance')} ({score(main.chance)}); "
+        f"UAR {estimated(main.uar)}, {beside_level(main.uar, main.chance, f'chance ({score(main.chance)})')}; "
         f"{sizes(main)}, {len(main.labels)} classes.",
         f"The baseline, {baseline.name}, reaches {estimated(baseline.uar)} on the same folds: the head is "
         f"{beside(main.uar, baseline.uar, 'the baseline')}.",
@@ -130,7 +133,9 @@ def _headline(findings: EmotionFindings) -> Section:
 def _mistakes(findings: EmotionFindings) -> Section:
     main = findings.main
     drawings = (
-        drawing("figure-confusion", confusion_figure(main), confusion_caption(main)),
+        drawing(
+            "figure-confusion", confusion_figure(main), confusion_caption(main), "wide" * (len(main.labels) > HALF)
+        ),
         drawing("figure-recalls", recalls_figure(findings), recalls_caption(findings)),
     )
     folded = (class_table(findings), confusion_table(main))

@@ -15,6 +15,7 @@ from core.figures.emotion.style import (
     estimated,
     evaluations,
     finished,
+    known,
     level_line,
     rows_layout,
     score,
@@ -27,8 +28,8 @@ from core.figures.layers.style import counted, layout, plain, sentence, shortene
 from core.figures.plotly_json import INK, Figure, axis
 from core.scoring import CrossScore, EmotionFindings, Estimate, Evaluation, FoldScore
 
-OFFSET = 0.17
-"""Of a row, by which two marks of one row are set apart."""
+OFFSET, ASIDE = 0.17, 0.1
+"""Of a row, and of a fold, by which two marks are set apart."""
 
 INTERVALS = "Lines: 95 % intervals, a bootstrap over speakers."
 NO_INTERVALS = "No intervals: too few speakers."
@@ -82,6 +83,7 @@ def _marks(names: Sequence[str], estimates: Sequence[Estimate], offset: float, l
         "y": [row + offset for row in range(len(names))],
         "name": look["name"],
         "marker": {"color": look["color"], "symbol": look["symbol"], "size": 10},
+        "cliponaxis": False,
         "error_x": {**spans(estimates), "color": look["color"]},
         "hovertext": told,
         "hovertemplate": "%{hovertext}<extra></extra>",
@@ -122,15 +124,16 @@ def folds_figure(findings: EmotionFindings) -> Figure:
     """Draw the UAR of each fold, the baseline's beside."""
     main = findings.main
     names = [fold_name(place, fold) for place, fold in enumerate(main.folds)]
-    traces = [_fold_marks(main, names, "UAR", {"color": MAIN, "symbol": "circle", "size": 9})]
+    traces = [_fold_marks(main, "UAR", -ASIDE, {"color": MAIN, "symbol": "circle", "size": 9})]
     if [fold.speakers for fold in main.folds] == [fold.speakers for fold in findings.baseline.folds]:
         look = {"color": BESIDE, "symbol": "diamond-open", "size": 9}
-        traces.append(_fold_marks(findings.baseline, names, "UAR of the baseline", look))
+        traces.append(_fold_marks(findings.baseline, "UAR of the baseline", ASIDE, look))
     traces += [
-        _level(names, main.uar.value, "UAR of all clips", MAIN, "solid"),
-        _level(names, main.chance, "chance", INK, "dot"),
+        _level(len(names), main.uar.value, "UAR of all clips", MAIN, "solid"),
+        _level(len(names), main.chance, "chance", INK, "dot"),
     ]
-    ticks: dict[str, Any] = {"type": "category", "showgrid": False, "automargin": True, "tickangle": "auto"}
+    ticks: dict[str, Any] = {"tickvals": list(range(len(names))), "ticktext": names, "showgrid": False}
+    ticks |= {"automargin": True, "range": [-0.6, len(names) - 0.4]}
     drawn = layout(
         height=420,
         margin={"l": 62, "r": 14, "t": 84, "b": 60},
@@ -169,23 +172,18 @@ def fold_spread(folds: Sequence[FoldScore]) -> str:
     return f"{counted(len(folds), 'fold')}, {ends}, standard deviation {100 * uars.std(ddof=1):.1f} points"
 
 
-def _fold_marks(evaluation: Evaluation, names: Sequence[str], name: str, marker: dict[str, Any]) -> dict[str, Any]:
+def _fold_marks(evaluation: Evaluation, name: str, aside: float, marker: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
-        "x": _distinct(names),
-        "y": [fold.uar if np.isfinite(fold.uar) else None for fold in evaluation.folds],
+        "x": [place + aside for place in range(len(evaluation.folds))],
+        "y": known(np.array([fold.uar for fold in evaluation.folds])),
+        "cliponaxis": False,
         "name": name,
         "marker": marker,
         "hovertext": [_fold_hover(fold) for fold in evaluation.folds],
         "hovertemplate": "%{hovertext}<extra>" + name + "</extra>",
     }
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Tell apart names that became alike when they were cut: one place on the axis each."""
-    # A space of no width is not seen.
-    return [name + "\u200b" * list(names[:place]).count(name) for place, name in enumerate(names)]
 
 
 def _fold_hover(fold: FoldScore) -> str:
@@ -196,13 +194,12 @@ def _fold_hover(fold: FoldScore) -> str:
     )
 
 
-def _level(names: Sequence[str], at: float, name: str, colour: str, dash: str) -> dict[str, Any]:
-    shown = _distinct(names)
+def _level(n: int, at: float, name: str, colour: str, dash: str) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines",
-        "x": [shown[0], shown[-1]] if shown else [],
-        "y": [at, at] if shown else [],
+        "x": [-0.6, n - 0.4],
+        "y": [at, at],
         "name": f"{name} ({score(at)})",
         "line": {"color": colour, "width": 1.5, "dash": dash},
         "hovertemplate": f"{name}: {score(at)}<extra></extra>",

@@ -153,7 +153,7 @@ def failure_table(findings: EmotionFindings) -> Table:
 def prediction_table(prediction: Prediction) -> Table:
     """Return the probability of each class, in the order of the classes: nothing stands first where it abstains."""
     rows = tuple(
-        (label, per_cent(share))
+        (label, score(share))
         for label, share in zip(prediction.labels, prediction.clip.probabilities.tolist(), strict=True)
     )
     return Table("Probabilities", ("class", "probability"), rows)
@@ -166,7 +166,7 @@ def window_table(prediction: Prediction) -> Table:
             f"{one.start:.2f}",
             f"{one.stop:.2f}",
             one.label or f"nothing: {WHY.get(one.why, one.why)}",
-            per_cent(float(one.probabilities.max())),
+            score(float(one.probabilities.max())),
             number(one.distance),
         )
         for one in prediction.timeline
@@ -197,9 +197,7 @@ def cluster_table(found: EmbeddingMap) -> Table:
         "ARI is 0 for chance and 1 for the same groups; NMI of many small clusters is above 0 by chance. Clusters that "
         "agree with speakers more than with emotions show voices."
     )
-    return Table(
-        "Clusters", (*columns, "settings"), tuple(rows), f"{note} Silhouette of labels: {labels}." * bool(labels)
-    )
+    return Table("Clusters", (*columns, "settings"), tuple(rows), note + told)
 
 
 def neighbour_table(found: EmbeddingMap, clip: int) -> Table:

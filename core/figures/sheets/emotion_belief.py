@@ -1,6 +1,6 @@
 """The confusion matrix on paper, and how far what is said can be believed: calibration and abstention."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,14 +73,14 @@ def belief_sheet(evaluation: Evaluation) -> "Figure":
 def _reliability(axes: "Axes", evaluation: Evaluation) -> None:
     before, after = evaluation.reliability_uncalibrated, evaluation.reliability
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1, label="as sure as right")
-    shown = {"color": COLOURS[1], "marker": "D", "markerfacecolor": "white", "linestyle": "--"}
+    shown: dict[str, Any] = {"color": COLOURS[1], "marker": "D", "markerfacecolor": "white", "linestyle": "--"}
     axes.plot(before.confidence, before.accuracy, **shown, label=f"before, ECE {decimal(evaluation.ece_uncalibrated)}")
     axes.plot(
         after.confidence, after.accuracy, color=COLOURS[0], marker="o", label=f"after, ECE {decimal(evaluation.ece)}"
     )
     axes.set_xlabel("Confidence")
     axes.set_ylabel("Share that is right")
-    axes.legend(loc="upper left", borderaxespad=0.2)
+    axes.legend(loc="lower right", borderaxespad=0.2)
 
 
 def _coverage(axes: "Axes", evaluation: Evaluation) -> None:

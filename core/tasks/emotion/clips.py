@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
 
+SUMMED_UP = ("mean", "std", "max", "attention")
+"""What is kept of each clip's frames, in this order; every pooling without weights of its own is made of these."""
+
 KEPT_VERSION = 1
 """Of what the files hold: a change gives other names."""
 
@@ -152,7 +155,7 @@ class EncoderExtractor:
 
     def __call__(self, signal: Signal, what: str) -> Arrays:
         """Return ``pooled`` (n_layers, 4, dim): mean, std, max and attention; and ``frames`` where asked for."""
-        from core.emotion.pooling import STATISTICS, Pool
+        from core.emotion.pooling import Pool
 
         ready, pool, kept = self.ready(), Pool(), []
         windows = plan(ready.encoder.spec, signal.n_samples, self.settings, what)
@@ -160,7 +163,7 @@ class EncoderExtractor:
             pool.add(block)
             if self.frames:
                 kept.append(block)
-        pooled = np.stack([pool.result(name) for name in STATISTICS], axis=1).astype(np.float32)
+        pooled = np.stack([pool.result(name) for name in SUMMED_UP], axis=1).astype(np.float32)
         if not np.isfinite(pooled).all():
             raise DataError(f"{what}: {self.name} gives values that are not finite. Use --precision fp32.")
         found: Arrays = {"pooled": pooled, "layers": np.asarray(ready.layers)}

@@ -47,12 +47,14 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
     folds = make_folds(corpus.speakers, corpus.codes, request.folds, request.head.seed, splits)
     model = model_facts(request, voices)
     main = _evaluated(voices.examples, voices, folds, request, str(model["name"]), watch)
-    baseline = _evaluated(voices.baseline, voices, folds, _plain(request), request.baseline, watch)
+    plain = plain_request(request)
+    baseline = _evaluated(voices.baseline, voices, folds, plain, request.baseline, watch)
     shuffled = None
     if request.shuffled:
-        control = shuffled_within_speakers(voices.examples, request.head.seed)
-        shuffled = _evaluated(control, voices, folds, _plain(request), "shuffled labels", watch)
-    cross, cross_notes = _crossed(voices, request, watch) if request.test else ((), ())
+        names = tuple(clip.name for clip in corpus.clips)
+        control = shuffled_within_speakers(voices.pooled, names, request.head.seed)
+        shuffled = _evaluated(control, voices, folds, plain, "shuffled labels", watch)
+    cross, cross_notes = _crossed(voices, main, request, watch) if request.test else ((), ())
     return EmotionFindings(
         _corpus_facts(voices),
         model,
@@ -61,7 +63,7 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
         baseline,
         shuffled,
         cross,
-        (*corpus.warnings, *voices.notes, *cross_notes),
+        (*corpus.warnings, *voices.notes, *main.warnings, *cross_notes),
         voices.failures,
     )
 
@@ -89,32 +91,35 @@ def trainers(request: EmotionRequest, watch: Watch, part: str) -> Callable[[int]
 def _evaluated(
     examples: Examples, voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, name: str, watch: Watch
 ) -> Evaluation:
-    from core.emotion.evaluate import evaluate
+    from core.emotion.evaluate import Options, evaluate
 
-    names = tuple(clip.name for clip in voices.corpus.clips)
-    part = file_label(name)
+    names, part = tuple(clip.name for clip in voices.corpus.clips), file_label(name)
+    options = Options(request.head.transductive, repr(request.head), request.head.seed)
     return evaluate(
         examples, voices.corpus.labels, names, folds, trainers(request, watch, part), name, watch.on_progress,
-        watch.place(f"folds/{part}"),
+        watch.place(f"folds/{part}"), options,
     )  # fmt: skip
 
 
-def _plain(request: EmotionRequest) -> EmotionRequest:
+def plain_request(request: EmotionRequest) -> EmotionRequest:
     """The baseline and the control take the linear head: what they show does not depend on it."""
-    head = replace(request.head, head="linear", pooling="mean_std", encoder_learning_rate=0.0)
+    head = replace(request.head, head="linear", layer="all", pooling="mean", encoder_learning_rate=0.0)
     return replace(request, head=head)
 
 
-def _crossed(voices: Voices, request: EmotionRequest, watch: Watch) -> tuple[tuple[CrossScore, ...], tuple[str, ...]]:
+def _crossed(
+    voices: Voices, main: Evaluation, request: EmotionRequest, watch: Watch
+) -> tuple[tuple[CrossScore, ...], tuple[str, ...]]:
     """Train on one corpus and test on the other, both ways."""
-    from core.emotion.cross import cross_scores
+    from core.emotion.cross import Side, cross_scores
 
     assert request.test is not None
     settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
     with opened_corpus(request.test, settings) as corpus:
         other = gather(corpus, request, watch.on_progress)
-    here, there = ((each.corpus.name, each.corpus.labels, each.examples) for each in (voices, other))
-    scores = cross_scores(here, there, trainers(request, watch, "cross")(-1))
+    here = Side(voices.corpus.name, voices.corpus.labels, voices.examples, main)
+    there = Side(other.corpus.name, other.corpus.labels, other.examples)
+    scores = cross_scores(here, there, trainers(request, watch, "cross"), watch.on_progress, request.head.seed)
     return scores, tuple(f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings)
 
 

@@ -11,9 +11,11 @@ import numpy as np
 from core.arrays import OnProgress
 from core.checkpoints.find import find_model
 from core.emotion.head import Examples
+from core.emotion.pooling import parts_of
 from core.errors import DataError, InputError
 from core.scoring import POOLINGS, CorpusSettings, HeadSettings, LabelledCorpus
 from core.tasks.emotion.clips import (
+    SUMMED_UP,
     Arrays,
     BaselineExtractor,
     EncoderExtractor,
@@ -24,11 +26,6 @@ from core.tasks.emotion.clips import (
 )
 from core.tasks.emotion.requests import BASELINES, EmotionRequest
 from core.tasks.encoders import Source
-
-SUMMED_UP = ("mean", "std", "max", "attention")
-"""What is kept of each clip's frames, in this order; every pooling without parameters is put together from these."""
-
-POOLED = {"mean_std": ("mean", "std"), "multi": ("mean", "max", "std")} | {name: (name,) for name in SUMMED_UP}
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,11 @@ class Voices:
     n_embedded: int
     failures: tuple[dict[str, str], ...]
     notes: tuple[str, ...]
+
+    @property
+    def pooled(self) -> Examples:
+        """The encoder's features without frames."""
+        return replace(self.examples, frames=())
 
 
 def check_request(request: EmotionRequest) -> None:
@@ -168,5 +170,5 @@ def pooled(statistics: np.ndarray, pooling: str) -> np.ndarray:
     Returns:
         (n_layers, k * dim) float32.
     """
-    names = POOLED.get(pooling, ("mean",))
+    names = ("mean",) if pooling == "learned" else parts_of(pooling)
     return np.concatenate([statistics[:, SUMMED_UP.index(name)] for name in names], axis=1)

@@ -55,9 +55,9 @@ def train_emotion(
 
 def fit_all(voices: Voices, request: EmotionRequest, watch: Watch) -> Head:
     """Fit on all speakers, with temperature, threshold and reference from held-out ones among them."""
-    from core.emotion.evaluate import finished
+    from core.emotion.evaluate import fit_head
 
-    return finished(trainers(request, watch, "final")(-1)(voices.examples), voices.examples)
+    return fit_head(trainers(request, watch, "final")(-1), voices.examples)
 
 
 def _write(

@@ -1,0 +1,176 @@
+"""Emotion from recordings to files: evaluate, train, classify, embeddings, through the public tasks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core import tasks
+from core.arrays import EmbedSettings
+from core.errors import CheckpointError, DataError, InputError, OutputError
+from core.scoring import CorpusSettings, HeadSettings
+from tests.tiny_models import save_tiny
+
+VOICES = Path(__file__).resolve().parents[2] / "assets" / "examples" / "made_voices.zip"
+SENTENCE = VOICES.with_name("one_sentence.flac")
+QUICK = {"shuffled": False}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A tiny encoder with random weights, and a folder for features."""
+    folder = tmp_path_factory.mktemp("emotion")
+    save_tiny(folder / "tiny", "wav2vec2-stable")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def request_(place):
+    embed = EmbedSettings(str(place / "tiny"), engine="torch", precision="fp32")
+    return tasks.EmotionRequest(VOICES, place / "features", embed=embed)
+
+
+@pytest.fixture(scope="module")
+def findings(request_):
+    return tasks.evaluate_emotion(request_)
+
+
+def test_styles_that_a_program_plays_are_told_apart_by_voices_never_heard(findings):
+    assert findings.corpus["n"] == 54
+    assert findings.corpus["n_speakers"] == len(findings.main.folds) == 6
+    assert findings.main.uar.value > 0.6
+    assert findings.main.uar.low > findings.main.chance
+    assert findings.baseline.uar.low > findings.baseline.chance
+    low, high = findings.shuffled.uar.low, findings.shuffled.uar.high
+    assert low <= 1 / 3 <= high
+
+
+def test_no_speaker_is_on_both_sides(findings):
+    tested = [speaker for fold in findings.main.folds for speaker in fold.speakers]
+    assert sorted(tested) == sorted(set(findings.main.speakers.tolist()))
+
+
+def test_a_second_look_computes_no_embedding_and_gives_the_same(request_, findings):
+    again = tasks.evaluate_emotion(request_)
+    assert again.model["n_embedded"] == 0
+    assert again.main.uar == findings.main.uar
+    np.testing.assert_array_equal(again.main.probabilities, findings.main.probabilities)
+
+
+def test_the_order_of_the_files_does_not_matter(request_, findings, tmp_path):
+    import zipfile
+
+    folder = tmp_path / "voices"
+    with zipfile.ZipFile(VOICES) as archive:
+        archive.extractall(folder)
+    lines = (folder / "labels.csv").read_text().splitlines()
+    (folder / "labels.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]))
+    turned = tasks.evaluate_emotion(replace(request_, data=folder / "labels.csv", **QUICK))
+    assert turned.main.uar.value == pytest.approx(findings.main.uar.value)
+    assert turned.model["n_embedded"] == 0
+
+
+def test_what_is_written_can_be_read_and_says_the_same(findings, tmp_path):
+    files = tasks.write_emotion(findings, tmp_path / "out")
+    summary = json.loads(files["summary"].read_text())
+    assert summary["uar"] == pytest.approx(findings.main.uar.value)
+    assert summary["n"] == 54
+    assert {"uar_ci", "wa", "macro_f1", "ece", "n_speakers", "chance", "folds"} <= summary.keys()
+    assert tasks.read_emotion(tmp_path / "out").main.uar == findings.main.uar
+    with pytest.raises(OutputError, match="already holds"):
+        tasks.write_emotion(findings, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def head(request_, place):
+    return tasks.train_emotion(replace(request_, **QUICK), place / "head")
+
+
+def test_a_trained_head_classifies_what_it_heard(head, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(VOICES) as archive:
+        archive.extractall(tmp_path)
+    wanted = dict(line.split(",")[0:3:2] for line in (tmp_path / "labels.csv").read_text().splitlines()[1:])
+    found = tasks.classify_emotion([tmp_path / name for name in wanted], str(head.folder))
+    best = {one.source.name: one.labels[int(one.clip.probabilities.argmax())] for one in found.predictions}
+    assert np.mean([best[name] == label for name, label in wanted.items()]) > 0.9
+    assert not found.failures
+
+
+def test_classify_prints_one_truth_as_text_and_as_json(head):
+    found = tasks.classify_emotion([SENTENCE, VOICES.with_name("gone.wav")], str(head.folder))
+    plain = tasks.predictions_as_json(found)
+    said = plain["predictions"][0]
+    assert sum(said["probabilities"].values()) == pytest.approx(1)
+    assert said["timeline"][-1]["stop"] == pytest.approx(said["stop"])
+    assert (said["label"] is None) == said["abstained"]
+    assert "decisions about people" in plain["intended_use"]
+    assert plain["failures"][0]["file"].endswith("gone.wav")
+    assert tasks.predictions_as_text(found).count("\n") == 1
+
+
+def test_a_head_refuses_an_encoder_that_changed(head, place, tmp_path):
+    import shutil
+
+    other = tmp_path / "head"
+    shutil.copytree(head.folder, other)
+    save_tiny(place / "tiny", "wav2vec2-stable", seed=1)
+    try:
+        with pytest.raises(CheckpointError, match="weights"):
+            tasks.classify_emotion([SENTENCE], str(other))
+    finally:
+        save_tiny(place / "tiny", "wav2vec2-stable")
+
+
+def test_a_head_that_is_there_stays(request_, head):
+    before = (head.folder / "model.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="force"):
+        tasks.train_emotion(request_, head.folder)
+    assert (head.folder / "model.safetensors").read_bytes() == before
+
+
+def test_the_document_s_files(request_, tmp_path):
+    request = replace(request_, head=HeadSettings(layer="last", pooling="mean"))
+    made = tasks.embed_emotion(request, tmp_path / "out")
+    embeddings, labels, sources = (
+        np.load(tmp_path / "out" / f"{name}.npy", allow_pickle=False) for name in ("embeddings", "labels", "sources")
+    )
+    assert embeddings.shape[0] == len(labels) == len(sources) == 54
+    assert embeddings.dtype == np.float32
+    assert set(labels.tolist()) == {0, 1, 2}
+    assert sources[0].endswith(".ogg")
+    assert made.map.maps["PCA"].shape == (54, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"head": HeadSettings(pooling="median")}, "pooling"),
+        ({"head": HeadSettings(pooling="learned")}, "--head mlp"),
+        ({"head": HeadSettings(encoder_learning_rate=1e-5)}, "--head mlp"),
+        ({"head": HeadSettings(layer="9")}, "layers 0 to"),
+        ({"head": HeadSettings(layer="x")}, "expected all"),
+        ({"baseline": "mfcc"}, "baseline"),
+        ({"folds": "7"}, "7"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused(request_, change, match):
+    with pytest.raises(InputError, match=match):
+        tasks.evaluate_emotion(replace(request_, **change))
+
+
+def test_a_file_that_is_no_sound_is_named_and_left_out_if_asked(request_, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(VOICES) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "anna_calm_0.ogg").write_text("no sound")
+    broken = replace(request_, data=tmp_path, **QUICK)
+    with pytest.raises(DataError, match=r"anna_calm_0\.ogg.*--skip-missing"):
+        tasks.evaluate_emotion(broken)
+    found = tasks.evaluate_emotion(replace(broken, corpus=CorpusSettings(skip_missing=True)))
+    assert found.corpus["n"] == 53
+    assert "anna_calm_0.ogg" in found.failures[0]["file"]
