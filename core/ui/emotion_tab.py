@@ -277,10 +277,6 @@ def _build_options() -> dict[str, Any]:
 
 def _build_report() -> dict[str, Any]:
     card = widgets.status(emotion_views.EMPTY_TRAIN, "train")
-    folds_done = gr.HTML(elem_id="train-folds-done")
-    curves = widgets.gallery("train-curves")
-    # Galleries draw with Plotly, which Gradio loads with a plot of its own.
-    gr.Plot(plot({"data": [], "layout": {}}), show_label=False, elem_classes="strata-loader")
     with gr.Column(visible=False, elem_id="train-results") as results:
         headline = gr.HTML(elem_id="train-headline")
         figures = widgets.gallery("train-figures")
@@ -288,6 +284,10 @@ def _build_report() -> dict[str, Any]:
         files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="train-files")
         with gr.Accordion("All numbers of this evaluation", open=False):
             summary = gr.JSON(label="Numbers", show_label=False, elem_id="train-summary", elem_classes="strata-json")
+    folds_done = gr.HTML(elem_id="train-folds-done")
+    curves = widgets.gallery("train-curves")
+    # Galleries draw with Plotly, which Gradio loads with a plot of its own.
+    gr.Plot(plot({"data": [], "layout": {}}), show_label=False, elem_classes="strata-loader")
     return {
         "card": card, "folds_done": folds_done, "curves": curves, "results": results, "headline": headline,
         "figures": figures, "scores": scores, "files": files, "summary": summary,

@@ -27,6 +27,8 @@ ZIP = ".zip"
 UNPACKED = 8
 """How many times as large as the largest upload a zip may be once it is unpacked."""
 
+BUSY = "The training under way is of the voices before. Wait for its end or stop it, then send these again."
+
 
 class TrainActions(EmotionActions):
     """The callbacks of "Train"."""
@@ -39,8 +41,11 @@ class TrainActions(EmotionActions):
         self, paths: list[str] | None, scheme: str, mapping: str, skip_missing: bool, training_id: str
     ) -> list[Any]:
         """Say what was recognised in what was sent, or why it cannot be used; then the id under which it is kept."""
+        known = self.trainings.find(training_id)
+        if known is not None and self.trainings.is_running(known) and tuple(paths or ()) != known.sent:
+            return [cards.problem_note(BUSY), training_id]
         if not paths:
-            return [about_limits(self.settings), ""]
+            return [gr.skip(), training_id] if known and known.run else [about_limits(self.settings), ""]
         try:
             corpus = self._corpus_settings(scheme, mapping, skip_missing)
             training = self._sent(paths, corpus, training_id)
@@ -210,11 +215,13 @@ class TrainActions(EmotionActions):
         card = self._card(training, status)
         if now == shown:
             return [card, *[gr.skip()] * 9]
+        # The report shows the folds as well.
+        folds = "" if state == "finished" else emotion_views.fold_bars(metrics)
         return [
             card, gr.Button(interactive=state != "running"), gr.Button(visible=state == "running"),
             gr.Button(visible=state == "stopped"), gr.Column(visible=state == "finished"),
-            emotion_views.fold_bars(metrics), gallery(emotion_views.curves(metrics), again=True),
-            gr.Timer(active=state == "running"), now, training.run.id if state == "finished" else "",
+            folds, gallery(emotion_views.curves(metrics), again=True), gr.Timer(active=state == "running"), now,
+            training.run.id if state == "finished" else "",
         ]  # fmt: skip
 
     def _card(self, training: Training, status: RunStatus) -> gr.HTML:

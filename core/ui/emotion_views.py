@@ -333,17 +333,12 @@ def report_figures(findings: EmotionFindings) -> list[tuple[Figure, str]]:
 
 def about_map(found: EmbeddingMap) -> str:
     """Say what the neighbours of a clip have in common with it."""
-    shares = found.neighbour_shares
-    told = [
-        f"Of a clip's 10 nearest neighbours, {_per_cent(shares[name])} have its {name} "
-        f"({_per_cent(shares[f'{name} by chance'])} by chance)"
-        for name in ("emotion", "speaker")
-        if name in shares and f"{name} by chance" in shares
-    ]
+    from core.figures.emotion.maps import neighbour_sentence
+
     outlines = ", ".join(f"{name} {value:.2f}" for name, value in found.silhouettes.items() if math.isfinite(value))
     return (
         f'<div class="strata-facts"><p><strong>{_counted(len(found.clips), "clip")}</strong>. '
-        f"{escape('. '.join(told))}."
+        f"{escape(neighbour_sentence(found))}"
         f'</p><p class="strata-how">Silhouette: {escape(outlines) or "not defined"}.</p></div>'
     )
 
