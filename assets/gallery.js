@@ -1,6 +1,6 @@
 // Draws the figures of a gr.HTML, each with its caption, as soon as they can be seen; `element`, `props` and `watch` are
 // Gradio's. Plotly is there once Gradio has drawn a plot of its own. A value with `move` moves the points of the figure that
-// is there, so that a map can be watched while it forms.
+// is there, so that a map can be watched while it forms; one with `again` redraws the figures that are there, without a flicker.
 const place = element.querySelector(".strata-figures");
 const waiting = new Map();
 // Below this width, in pixels, names in legends would be cut off.
@@ -9,7 +9,7 @@ const NARROW = 520, LONGEST = 26;
 function take(value) {
   if (!value) return;
   if (value.move) move(value.move);
-  else if (value.figures) show(value.figures);
+  else if (value.figures && !(value.again && redraw(value.figures))) show(value.figures);
 }
 
 function show(figures) {
@@ -17,6 +17,20 @@ function show(figures) {
   waiting.clear();
   place.replaceChildren(...figures.map(cellOf));
   drawWaiting();
+}
+
+// Returns whether there are as many figures already, all drawn.
+function redraw(figures) {
+  const cells = Array.from(place.children), boxes = cells.map((cell) => cell.querySelector(".js-plotly-plot"));
+  if (!cells.length || cells.length !== figures.length || boxes.some((box) => !box?.calcdata)) return false;
+  figures.map(cellOf).forEach((fresh, i) => {
+    const figure = waiting.get(fresh.querySelector(".strata-plot"));
+    waiting.delete(fresh.querySelector(".strata-plot"));
+    for (const part of ["h3", ":scope > p", "details p"]) cells[i].querySelector(part).textContent = fresh.querySelector(part).textContent;
+    if (boxes[i].clientWidth < NARROW) narrow(figure, boxes[i].clientWidth);
+    window.Plotly.react(boxes[i], figure.data, figure.layout, figure.config);
+  });
+  return true;
 }
 
 function cellOf({ figure, caption }) {

@@ -126,8 +126,9 @@ def speaker_bootstrap(score: Score, tables: np.ndarray, seed: int = 0, n_draws: 
 
 def recall_bootstrap(tables: np.ndarray, number: int, seed: int = 0) -> Estimate:
     """Recall of one class with its 95 % interval; speakers who have none of its clips do not count."""
-    own = np.zeros_like(tables)
-    own[:, number] = tables[:, number]
+    own = np.zeros((len(tables), 2, 2), dtype=tables.dtype)
+    own[:, 0, 0] = tables[:, number, number]
+    own[:, 0, 1] = tables[:, number].sum(axis=1) - own[:, 0, 0]
     return speaker_bootstrap(wa, own, seed)
 
 

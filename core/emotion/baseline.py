@@ -1,7 +1,7 @@
 """What no model is needed for: statistics of a clip's spectrogram, the score that any encoder has to beat.
 
-``log-mel`` is always shown beside a head. ``egemaps`` are the 88 functionals of Eyben et al. (2016, IEEE Transactions on
-Affective Computing 7:190), through the optional package opensmile.
+``log-mel`` is always shown beside a head. ``egemaps`` are the 88 functionals of Eyben et al. (2016, IEEE Transactions
+on Affective Computing 7:190), through the optional package opensmile.
 """
 
 from collections.abc import Iterator, Sequence

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.arrays import OnProgress, Progress
+from core.arrays import OnProgress, Progress, ignore_progress
 from core.emotion.evaluate import MakeTrainer, answer, shared_estimates
-from core.emotion.head import Examples
+from core.emotion.head import Examples, Trainer
 from core.errors import DataError
 from core.scoring import CrossScore, Estimate, Evaluation, Fold
 
@@ -29,7 +29,7 @@ class Side:
 
 
 def cross_scores(
-    first: Side, second: Side, make_trainer: MakeTrainer, on_progress: OnProgress, seed: int = 0
+    first: Side, second: Side, make_trainer: MakeTrainer, on_progress: OnProgress = ignore_progress, seed: int = 0
 ) -> tuple[CrossScore, CrossScore]:
     """Train on each and test on the other.
 
@@ -39,7 +39,7 @@ def cross_scores(
     Args:
         first: One corpus.
         second: Another, with features of the same encoder.
-        make_trainer: Makes the trainer; asked for number -1, a fit on everything.
+        make_trainer: Makes the trainer of each way, by its number: 0 is trained on the first corpus, 1 on the second.
         on_progress: Told of finished fits.
         seed: Of the draws of the intervals.
 
@@ -50,7 +50,7 @@ def cross_scores(
     found = []
     for number, (train, test) in enumerate(((first, second), (second, first))):
         on_progress(Progress("cross-corpus", number, 2, "fits"))
-        found.append(_cross(train, test, shared, make_trainer, seed))
+        found.append(_cross(train, test, shared, make_trainer(number), seed))
     on_progress(Progress("cross-corpus", 2, 2, "fits"))
     return found[0], found[1]
 
@@ -75,11 +75,11 @@ def _occurring(side: Side) -> list[str]:
     return [side.labels[code] for code in np.unique(side.examples.codes)]
 
 
-def _cross(train: Side, test: Side, shared: tuple[str, ...], make_trainer: MakeTrainer, seed: int) -> CrossScore:
+def _cross(train: Side, test: Side, shared: tuple[str, ...], trainer: Trainer, seed: int) -> CrossScore:
     trained, tested = _restricted(train, shared), _restricted(test, shared)
     both = _joined(trained, tested)
     fold = Fold(np.arange(len(trained)), len(trained) + np.arange(len(tested)))
-    said = answer(make_trainer(-1), both, fold)
+    said = answer(trainer, both, fold)
     uar, ece = shared_estimates(said.probabilities, tested.codes, tested.speakers, seed)
     return CrossScore(
         train=train.name,
@@ -101,13 +101,12 @@ def _restricted(side: Side, shared: tuple[str, ...]) -> Examples:
 
 
 def _joined(first: Examples, second: Examples) -> Examples:
-    """Put clips behind one another; who is called alike in two corpora is not the same person."""
-    speakers = [[f"{number} {name}" for name in each.speakers] for number, each in enumerate((first, second))]
+    """Put clips behind one another; who is called alike in two corpora is not held to be one person."""
     return replace(
         first,
         features=np.concatenate([first.features, second.features], axis=1),
         codes=np.concatenate([first.codes, second.codes]),
-        speakers=np.array(speakers[0] + speakers[1], dtype=str),
+        speakers=np.concatenate([first.speakers, second.speakers]),
         frames=first.frames + second.frames,
     )
 

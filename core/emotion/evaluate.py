@@ -118,9 +118,9 @@ def evaluate(
     return replace(found.scored(name, labels, options.seed), seconds=time.perf_counter() - began, warnings=warnings)
 
 
-def fit_head(trainer: Trainer, examples: Examples) -> Head:
-    """Train on all examples, calibrate, and set what the head needs to keep silent and to know what is unlike them."""
-    head = with_threshold(calibrated(trainer(examples)))
+def finished(head: Head, examples: Examples) -> Head:
+    """Calibrate a head that was trained on examples, and set when it keeps silent and what it finds unlike them."""
+    head = with_threshold(calibrated(head))
     return with_reference(head, as_heard(head, examples))
 
 

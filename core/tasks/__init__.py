@@ -3,6 +3,7 @@
 from core.checkpoints.find import ModelEntry, list_models
 from core.checkpoints.heads import HeadEntry, list_heads
 from core.embed.corpus import CorpusSummary
+from core.emotion.corpora import read_corpus
 from core.emotion.corpora.classes import read_mapping
 from core.scoring import INTENDED_USE
 from core.tasks.embedding import embed, embed_many
@@ -57,6 +58,7 @@ __all__ = [
     "predictions_as_json",
     "predictions_as_text",
     "read_card",
+    "read_corpus",
     "read_emotion",
     "read_mapping",
     "summarise_emotion",

@@ -3,7 +3,6 @@
 import shutil
 import threading
 import time
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from core.tasks import LayersAnalysis, LayersRequest
 from core.ui import cards, layers_views
 from core.ui.actions import ModelTasks, TabActions, buttons, page_of, plot, problems_of, reporter, show_step, too_much
 from core.ui.errors import explain, shown_errors
+from core.ui.files import packed, write_sound
 from core.ui.progress import in_words
 from core.ui.sessions import Run
 from core.ui.uploads import Marks, Uploads, about_marks, sort_uploads, write_manifest
@@ -38,9 +38,6 @@ STATE_ITERATIONS = 10
 
 STATE_SECONDS = 0.08
 """How long a state of a watched map stays at least: 500 iterations of 1,000 points would be over in a second."""
-
-LISTEN_RATE = 16_000
-"""Hz of the sound in the player."""
 
 
 class LayersTasks(ModelTasks, Protocol):
@@ -258,7 +255,7 @@ class LayersActions(TabActions[LayersTasks]):
             on_progress(Progress("making the sound ready", place, len(recordings), "recordings"))
             target = folder / f"{recording['sha256']}.wav"
             if not target.is_file():
-                _write_sound(Path(str(recording["path"])), target)
+                write_sound(Path(str(recording["path"])), target)
             urls.append(f"gradio_api/file={target}")
         return urls
 
@@ -333,7 +330,7 @@ class LayersActions(TabActions[LayersTasks]):
         folder = run.folder / "layers"
         written = self.tasks.write_layers(run.result(Analysis).complete(), folder, reporter(run, progress), force=True)
         singly = sorted((path for path in written.values() if _is_single(path, folder)), key=_by_use)
-        return [str(_packed(folder)), *map(str, singly)]
+        return [str(packed(folder)), *map(str, singly)]
 
 
 def _count(value: float) -> int:
@@ -357,20 +354,6 @@ def _gathered(sent: Uploads, folder: Path) -> Path | None:
     for path in sent.alignments:
         shutil.copy(path, target)
     return target
-
-
-def _write_sound(source: Path, target: Path) -> None:
-    """Write a recording as 16-bit WAV, mono, for the player."""
-    import soundfile
-
-    from core.audio.signal import open_signal
-
-    with (
-        open_signal(source, LISTEN_RATE) as signal,
-        soundfile.SoundFile(target, "w", LISTEN_RATE, 1, subtype="PCM_16") as file,
-    ):
-        for block in signal.blocks(20 * LISTEN_RATE):
-            file.write(block)
 
 
 def _draw_pca(analysis: Analysis, model: str, three_d: str, layer: int | None) -> list[Any]:
@@ -433,12 +416,3 @@ def _is_single(path: Path, folder: Path) -> bool:
 
 def _by_use(path: Path) -> tuple[int, str]:
     return SINGLY.index(path.suffix), path.name
-
-
-def _packed(folder: Path) -> Path:
-    """Put a folder's files into one zip beside it."""
-    target = folder.with_suffix(".zip")
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            archive.write(path, path.relative_to(folder.parent))
-    return target

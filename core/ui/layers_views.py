@@ -28,12 +28,13 @@ EMPTY = """
 """
 
 
-def gallery(drawings: Sequence[tuple[Figure, str]]) -> dict[str, Any]:
-    """Return figures with their captions as what ``assets/gallery.js`` draws.
+def gallery(drawings: Sequence[tuple[Figure, str]], again: bool = False) -> dict[str, Any]:
+    """Return figures with their captions as what ``assets/gallery.js`` draws; ``again`` changes those that are there.
 
     Figures travel as text: Gradio would look for files in every number of a dictionary.
     """
-    return {"figures": [{"figure": to_json(figure), "caption": caption} for figure, caption in drawings]}
+    figures = [{"figure": to_json(figure), "caption": caption} for figure, caption in drawings]
+    return {"figures": figures, "again": again} if again else {"figures": figures}
 
 
 def similarities(findings: LayersFindings) -> list[tuple[Figure, str]]:

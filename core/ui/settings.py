@@ -15,6 +15,7 @@ class UiSettings:
         max_upload_mb: Largest file accepted, in MB (10^6 bytes).
         max_minutes: Longest recording accepted, in minutes; of several recordings together, too.
         max_recordings: Recordings accepted at once.
+        max_clips: Labelled clips accepted for one training.
         local_folders: Whether visitors may name a model by a folder on this machine.
         keep_minutes: How long results outlive the page that asked for them: a phone that sleeps finds them again.
     """
@@ -24,9 +25,10 @@ class UiSettings:
     max_recordings: int = 500
     local_folders: bool = True
     keep_minutes: float = 10
+    max_clips: int = 20_000
 
     def __post_init__(self) -> None:
-        for name in ("max_upload_mb", "max_minutes", "max_recordings"):
+        for name in ("max_upload_mb", "max_minutes", "max_recordings", "max_clips"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(
                     f"Got {getattr(self, name):g} as {name}; expected a number above 0. "
@@ -49,16 +51,17 @@ class UiSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "UiSettings":
-        """Take the defaults of this kind of machine, changed by STRATA_MAX_UPLOAD_MB, _MAX_MINUTES, _MAX_RECORDINGS.
+        """Take the defaults of this kind of machine, changed by STRATA_MAX_UPLOAD_MB, _MINUTES, _RECORDINGS and _CLIPS.
 
-        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB, 20 minutes and 20 recordings, and no folder
-        of the machine may be named.
+        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB, 20 minutes, 20 recordings and 2,000 clips to
+        train on, and no folder of the machine may be named.
         """
         on_space = bool(environment.get("SPACE_ID"))
         return cls(
             max_upload_mb=_number(environment, "STRATA_MAX_UPLOAD_MB", 200 if on_space else cls.max_upload_mb),
             max_minutes=_number(environment, "STRATA_MAX_MINUTES", 20 if on_space else cls.max_minutes),
             max_recordings=_whole(environment, "STRATA_MAX_RECORDINGS", 20 if on_space else cls.max_recordings),
+            max_clips=_whole(environment, "STRATA_MAX_CLIPS", 2_000 if on_space else cls.max_clips),
             local_folders=not on_space,
         )
 

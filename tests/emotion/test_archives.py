@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.emotion.archives import ArchiveLimits, list_zip, top_folder, unpack_zip
+from core.emotion.archives import ArchiveLimits, _copy, list_zip, top_folder, unpack_zip
 from core.errors import DataError, InputError, OutputError
 
 LIMITS = ArchiveLimits()
@@ -141,6 +141,16 @@ def test_what_is_written_is_counted_whatever_the_headers_say(tmp_path, monkeypat
     assert_refused(path, tmp_path / "out", "more than", SMALL)
 
 
+def test_copying_stops_right_behind_the_cap():
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            return bytes(size)
+
+    target = io.BytesIO()
+    assert _copy(Endless(), target, 3 << 20) == (3 << 20) + 1
+    assert len(target.getvalue()) == (3 << 20) + 1
+
+
 def _smaller(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
     copy = zipfile.ZipInfo(entry.filename)
     copy.file_size, copy.compress_type, copy.flag_bits = 1, entry.compress_type, entry.flag_bits
@@ -158,7 +168,7 @@ def test_encrypted_and_odd_methods_are_refused(tmp_path):
     for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(magic) + offset] |= 1
     path.write_bytes(bytes(content))
-    assert_refused(path, tmp_path / "out", "password")
+    assert_refused(path, tmp_path / "out", r"encrypted \(a\.wav\).*without a password")
     assert_refused(make_zip(tmp_path / "b.zip", {"a.wav": b"x"}, zipfile.ZIP_BZIP2), tmp_path / "out", "method 12")
 
 

@@ -76,9 +76,13 @@ def test_groups_have_alike_shares_of_the_classes():
 
 def test_validation_leaves_no_class_without_training_clips_where_it_can():
     speakers, codes = np.repeat(np.arange(5), 4), np.tile([0, 1, 0, 1], 5)
-    codes[:4] = 2  # one speaker alone has a class
-    train, validation = validation_split(speakers, codes)
-    assert set(codes[train]) == {0, 1, 2} and set(codes[validation]) == {0, 1}
+    codes[:4] = [2, 0, 1, 2]  # one speaker alone has a class, and all others as well
+    for seed in range(20):
+        train, validation = validation_split(speakers, codes, seed)
+        assert set(codes[train]) == {0, 1, 2} and set(codes[validation]) == {0, 1}
+    codes[speakers == 0] = 0  # a speaker with one class only is the poorest choice
+    for seed in range(20):
+        assert set(codes[validation_split(speakers, codes, seed)[1]]) == {0, 1}
 
 
 def test_the_datas_own_split():

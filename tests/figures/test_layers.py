@@ -373,7 +373,7 @@ def test_frequent_classes_have_their_own_look_and_the_rest_is_other(two):
     keys = [trace for trace in figure["data"][1:] if trace["visible"]]
     assert [key["name"] for key in keys[:2]] == ["p00 (16)", "p01 (15)"]
     assert len({(key["marker"]["color"], key["marker"]["symbol"]) for key in keys[:-1]}) == colouring.MOST_CLASSES
-    assert keys[-1]["name"] == "other, 4 classes or no label (12)"
+    assert keys[-1]["name"] == "other, 4 phones or no label (12)"
     codes = unpacked(figure["data"][0]["marker"]["color"])
     assert codes[0] == 0
     assert set(codes[-12:].tolist()) == {12}

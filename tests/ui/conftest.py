@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui.page import EmbedPage, LayersPage, TabPage
+from tests.ui.page import EmbedPage, EmotionPage, LayersPage, TabPage
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
@@ -54,7 +54,7 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 @pytest.fixture(scope="session")
 def fake_app(tmp_path_factory) -> Iterator[str]:
     """The app over the fake encoder, with small limits."""
-    limits = {"STRATA_MAX_UPLOAD_MB": "8", "STRATA_MAX_MINUTES": "1"}
+    limits = {"STRATA_MAX_UPLOAD_MB": "8", "STRATA_MAX_MINUTES": "1", "STRATA_FAKE_SECONDS": "0.06"}
     yield from serve(tmp_path_factory.mktemp("fake_app") / "log", "-m", "tests.ui.fake_app", **limits)
 
 
@@ -89,6 +89,12 @@ def visit_tab(chromium):
 def visit(visit_tab):
     """A function that opens the tab "Embed"."""
     return partial(visit_tab, EmbedPage)
+
+
+@pytest.fixture
+def visit_emotion(visit_tab):
+    """A function that opens the tab "Emotion"."""
+    return partial(visit_tab, EmotionPage)
 
 
 @pytest.fixture

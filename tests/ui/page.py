@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_MS = 120_000
+TIMELINE = "#classify-timeline .js-plotly-plot"
+CLIPS = "#map-map .js-plotly-plot"
 PCA = "#layers-pca .js-plotly-plot"
 MAP = "#layers-map .js-plotly-plot"
 PLOTS = {"timeline": "#embed-timeline .js-plotly-plot", "path": "#embed-path .js-plotly-plot"}
@@ -18,6 +20,7 @@ class TabPage:
 
     tab = ""
     title = ""
+    ready: tuple[str, ...] = ()
 
     def __init__(self, page: Any, address: str) -> None:
         self.page, self.outside, self.errors = page, [], []
@@ -26,8 +29,9 @@ class TabPage:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(address)
         page.get_by_role("tab", name=self.title).click()
-        page.wait_for_selector(f"#{self.tab}-start")
-        page.wait_for_function(f"document.querySelector('#{self.tab}-model input')?.value")
+        start, filled = self.ready or (f"#{self.tab}-start", f"#{self.tab}-model input")
+        page.wait_for_selector(start)
+        page.wait_for_function(f"document.querySelector('{filled}')?.value")
 
     def _note_request(self, request: Any) -> None:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
@@ -124,6 +128,27 @@ class EmbedPage(TabPage):
 
     def click_frame(self, index: int) -> None:
         self.click_graph(PLOTS["path"], f"l.xaxis.l2p(d.x[{index}])", f"l.yaxis.l2p(d.y[{index}])")
+
+
+class EmotionPage(TabPage):
+    """The tab "Emotion": three parts, each with widgets of its own."""
+
+    tab, title = "emotion", "Emotion"
+    ready = ("#classify-start", "#classify-head input")
+
+    def part(self, name: str) -> None:
+        """Open a part: "Classify", "Train" or "Map"; what follows is done there."""
+        self.page.locator("#emotion-parts").get_by_role("tab", name=name).click()
+        self.tab = name.lower()
+        self.page.wait_for_selector(f"#{self.tab}-start")
+
+    def wait_for_timeline(self) -> None:
+        self.page.wait_for_selector(f"{TIMELINE}[data-strata]")
+        self.wait_for_buttons()
+
+    def plays(self, player: str, expression: str) -> Any:
+        """Evaluate JavaScript with ``audio``, an element of one of the two players."""
+        return self.graph(f"#{player} audio", expression.replace("audio", "graph"))
 
 
 class LayersPage(TabPage):

@@ -1,5 +1,6 @@
 """The page's public door for programs, and what the server does not give away."""
 
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -72,9 +73,18 @@ def test_public_endpoints_are_documented(client):
             "engine", "precision",
         ],
         "/layers_files": [],
+        "/emotion_classify": ["recording", "head", "threshold", "device", "engine", "precision"],
+        "/emotion_train": [
+            "recordings", "scheme", "mapping", "skip_missing", "model", "head", "layer", "pooling", "folds", "seed",
+            "device", "engine", "precision",
+        ],
+        "/emotion_report": ["training"],
     }  # fmt: skip
     assert "Embed a recording" in endpoints["/embed"]["description"]
     assert "Analyse what each layer" in endpoints["/layers"]["description"]
+    assert "Not for decisions about people" in endpoints["/emotion_classify"]["description"]
+    assert "Train a head on labelled voices" in endpoints["/emotion_train"]["description"]
+    assert "Tell how a training goes" in endpoints["/emotion_report"]["description"]
     assert not client.view_api(return_format="dict")["unnamed_endpoints"]
 
 
@@ -94,6 +104,22 @@ def test_errors_of_layers_reach_the_client_as_sentences(client, clip):
 
     with pytest.raises(Exception, match="no alignment for any of the 1 recordings"):
         client.predict(recordings=[handle_file(clip)], model="fake-encoder", span="word", api_name="/layers")
+
+
+def test_a_program_classifies_and_trains(client, clip):
+    from gradio_client import handle_file
+
+    said = client.predict(recording=handle_file(clip), head="fake-head", threshold=0.99, api_name="/emotion_classify")
+    assert said["predictions"][0]["why"] == "unsure"
+    voices = handle_file(ROOT / "assets" / "examples" / "made_voices.zip")
+    begun = client.predict(recordings=[voices], model="fake-encoder", api_name="/emotion_train")
+    assert (begun["n"], begun["n_speakers"]) == (54, 6)
+    end = time.monotonic() + 60
+    while (told := client.predict(training=begun["training"], api_name="/emotion_report"))["state"] == "running":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert (told["state"], sorted(told["files"])) == ("finished", ["head.zip", "report.html", "report.zip"])
+    assert 0 < told["summary"]["uar"] < 1
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", ROOT / "app.py", ROOT / "core/__init__.py", ROOT / "assets/app.css"])

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from core.figures.emotion.style import BESIDE, MAIN, SHARE, decimal, finished, score, sizes
+from core.figures.emotion.style import BESIDE, MAIN, SHARE, decimal, finished, known, score, sizes
 from core.figures.layers.style import layout, title
 from core.figures.plotly_json import INK, Figure, axis
 from core.scoring import Evaluation, Reliability
 
-HEIGHT = 440
+HEIGHT = 480
 """Pixels."""
 
 
@@ -40,7 +40,8 @@ def reliability_caption(evaluation: Evaluation) -> str:
     return (
         f"Each mark is a bin of {each}, {sizes(evaluation)}: on the diagonal a head is right as often as it is sure; "
         f"below it, it is too sure. ECE, the mean distance from the diagonal: {decimal(evaluation.ece_uncalibrated)} "
-        f"before and {decimal(evaluation.ece)} after temperatures were fitted on validation speakers.{width}"
+        f"before and {decimal(evaluation.ece)} after temperatures were fitted on validation speakers; a "
+        f"calibrated head would be measured to have {evaluation.ece_by_chance:.3f}, by chance.{width}"
     )
 
 
@@ -72,6 +73,7 @@ def _bins(bins: Reliability, name: str, colour: str, symbol: str, dash: str) -> 
         "name": name,
         "line": {"color": colour, "width": 1.5, "dash": dash},
         "marker": {"color": colour, "symbol": symbol, "size": 8},
+        "cliponaxis": False,
         "hovertext": told,
         "hovertemplate": "%{hovertext}<extra></extra>",
     }
@@ -86,7 +88,7 @@ def coverage_figure(evaluation: Evaluation) -> Figure:
         "type": "scatter",
         "mode": "lines",
         "x": coverage.tolist(),
-        "y": [value if np.isfinite(value) else None for value in accuracy.tolist()],
+        "y": known(accuracy),
         "name": "all thresholds",
         "line": {"color": MAIN, "width": 2},
         "hovertext": told,
@@ -96,8 +98,9 @@ def coverage_figure(evaluation: Evaluation) -> Figure:
         "type": "scatter",
         "mode": "markers",
         "x": [found.coverage],
-        "y": [found.accuracy if np.isfinite(found.accuracy) else None],
+        "y": known(np.array([found.accuracy])),
         "name": f"chosen: {score(found.accuracy)} right, said of {score(found.coverage)}",
+        "cliponaxis": False,
         "marker": {"color": BESIDE, "symbol": "star", "size": 15, "line": {"color": "#ffffff", "width": 1}},
         "hovertemplate": f"chosen by each fold, median {found.threshold:.2f}<br>said of {score(found.coverage)}, "
         f"right {score(found.accuracy)}<extra></extra>",

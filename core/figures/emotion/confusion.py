@@ -40,7 +40,8 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
         "textfont": {"size": 12 if n <= MANY_CLASSES else 10},
         "hovertext": _hovers(evaluation, shares),
         "hovertemplate": "%{hovertext}<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "x": 1.01, "nticks": 6, "tickformat": ".0%"},
+        # Cells say their numbers, and on a phone a scale would take a tenth of the width.
+        "showscale": False,
     }
     names = [class_name(name, 16) for name in evaluation.labels]
     rows = [f"{name} ({count:,})" for name, count in zip(names, counts.tolist(), strict=True)]
@@ -97,7 +98,7 @@ def _texts(evaluation: Evaluation, shares: np.ndarray) -> list[list[str]]:
 
 def _text(count: int, share: float, right: bool) -> str:
     if right and np.isfinite(share):
-        return f"<b>{100 * share:.0f} %</b><br>{count:,}"
+        return f"<b>{100 * share:.0f}%</b><br>{count:,}"
     return f"{count:,}" if count else ""
 
 

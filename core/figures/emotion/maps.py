@@ -1,6 +1,7 @@
 """Clips as points, coloured by emotion or by speaker, and how alike every two of them are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,17 @@ from core.figures.layers.colouring import (
     legend_keys,
     scale_of,
 )
-from core.figures.layers.style import counted, layout, per_cent, plain, sentence, shortened, shown_of, title
+from core.figures.layers.style import (
+    OTHER_COLOUR,
+    counted,
+    layout,
+    per_cent,
+    plain,
+    sentence,
+    shortened,
+    shown_of,
+    title,
+)
 from core.figures.names import file_label
 from core.figures.plotly_json import DIVERGING, INK, VIRIDIS, Figure, axis, packed
 from core.scoring import EmbeddingMap
@@ -25,6 +36,11 @@ HEIGHT = 600
 
 MOST_CLIPS = 400
 """Clips that a matrix of similarities shows at most; a browser draws no more pixels."""
+
+FAINT = "rgba(154,161,171,0.25)"
+
+MANY_POINTS = 500
+"""More points than this are smaller."""
 
 COLOURINGS = ("emotion", "speaker")
 
@@ -47,7 +63,7 @@ def map_figure(found: EmbeddingMap, method: str, colour: str = "emotion") -> Fig
     for value, known, what in ((method, tuple(found.maps), "map"), (colour, COLOURINGS, "colouring")):
         if value not in known:
             raise InputError(f"Got the {what} {value!r}; expected one of {', '.join(known)}.")
-    schemes = [emotion_colouring(found.labels), by_class("speaker", found.speakers)]
+    schemes = [emotion_colouring(found.labels), _faint_rest(by_class("speaker", found.speakers))]
     active = COLOURINGS.index(colour)
     points = _points(found, method, schemes[active])
     keys = [key for place, scheme in enumerate(schemes) for key in legend_keys(scheme, place == active, "scatter")]
@@ -77,6 +93,14 @@ def emotion_colouring(labels: np.ndarray) -> Colouring:
     return Colouring("emotion", codes.astype(np.int32), classes)
 
 
+def _faint_rest(scheme: Colouring) -> Colouring:
+    """Let those without a colour of their own not cover those that have one."""
+    classes = tuple(
+        (name, FAINT if colour == OTHER_COLOUR else colour, symbol) for name, colour, symbol in scheme.classes
+    )
+    return replace(scheme, classes=classes)
+
+
 def map_caption(found: EmbeddingMap, method: str) -> str:
     """Say what the map keeps, and whether neighbours share their emotion or their speaker."""
     kept = (
@@ -88,7 +112,15 @@ def map_caption(found: EmbeddingMap, method: str) -> str:
     )
     note = found.notes.get(method, "")
     return " ".join(
-        filter(None, [f"Each point is a clip, {_counts(found)}.", sentence(note), kept, neighbour_sentence(found)])
+        filter(
+            None,
+            [
+                f"Each point is a clip, {_counts(found)}.",
+                sentence(f"{method}: {note}" if note else ""),
+                kept,
+                neighbour_sentence(found),
+            ],
+        )
     )
 
 
@@ -120,7 +152,12 @@ def _points(found: EmbeddingMap, method: str, scheme: Colouring) -> dict[str, An
         "mode": "markers",
         "x": packed(places[:, 0]),
         "y": packed(places[:, 1]),
-        "marker": {"size": 7, "opacity": 0.8, "line": {"width": 0}, **scale_of(scheme)},
+        "marker": {
+            "size": 7 if len(places) <= MANY_POINTS else 5,
+            "opacity": 0.8,
+            "line": {"width": 0},
+            **scale_of(scheme),
+        },
         "customdata": packed(np.arange(len(found.clips))),
         "hovertext": clip_texts(found, range(len(found.clips)), "<br>"),
         "hovertemplate": "%{hovertext}<extra></extra>",

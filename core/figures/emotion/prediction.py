@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.figures.emotion.style import MAIN, ROW, SHARE, WHY, class_look, class_name, finished, score
+from core.figures.emotion.style import MAIN, ROW, SHARE, WHY, class_look, class_name, finished, known, score
 from core.figures.layers.style import layout, number, plain, shortened, title
 from core.figures.names import file_label
 from core.figures.plotly_json import INK, Figure, axis, packed
@@ -21,23 +21,26 @@ RIBBON = (0.88, 1.0)
 LINES = (0.0, 0.8)
 """Vertical share of the strip of what is said, and of the lines below it."""
 
+ROOM = 0.12
+"""Share of the width that a name in the strip needs."""
+
 
 def prediction_figure(prediction: Prediction) -> Figure:
     """Draw the probability of each class for the whole recording, with the threshold."""
     said, names = prediction.clip, [class_name(name) for name in prediction.labels]
-    shares = said.probabilities.tolist()
+    shares = said.probabilities
     silent = not said.label
     bars = {
         "type": "bar",
         "orientation": "h",
-        "x": shares,
+        "x": known(shares),
         "y": list(range(len(names))),
         "marker": {
             "color": [MAIN if name == said.label else GREY for name in prediction.labels],
             "opacity": 0.5 if silent else 0.9,
             "pattern": {"shape": "/" if silent else "", "size": 7, "solidity": 0.35},
         },
-        "text": [score(share) for share in shares],
+        "text": [score(share) for share in shares.tolist()],
         "textposition": "outside",
         "cliponaxis": False,
         "hovertemplate": "%{customdata}: %{x:.1%}<extra></extra>",
@@ -80,11 +83,14 @@ def prediction_caption(prediction: Prediction) -> str:
     """Say what the probabilities are, where the threshold lies, and how far the recording is from training clips."""
     said = prediction.clip
     held = f"It abstains here: {WHY.get(said.why, said.why)}." if not said.label else "It does not abstain here."
+    far = (
+        f" Distance from the training clips: {number(said.distance)} of the limit that 95 % of unheard speakers' clips "
+        "stay below."
+    )
     return (
         f"Calibrated probabilities of {prediction.head} on {prediction.model}, for {said.stop - said.start:.1f} s, "
         f"among the {len(prediction.labels)} classes that it knows; below {prediction.threshold:.2f} it says nothing. "
-        f"{held} Distance from the training clips: {number(said.distance)} of the limit that 95 % of unheard speakers' "
-        "clips stay below."
+        f"{held}{far if np.isfinite(said.distance) else ''}"
     )
 
 
@@ -131,6 +137,7 @@ def timeline_figure(prediction: Prediction) -> Figure:
         xaxis=axis(title={"text": "time (s)", "standoff": 6}, anchor="y", showgrid=False, **span),
         yaxis=axis(title={"text": "probability"}, domain=LINES, fixedrange=True, **SHARE),
         yaxis2=axis(domain=RIBBON, range=[0, 1], fixedrange=True, showgrid=False, tickvals=[0.5], ticktext=["said"]),
+        annotations=_run_names(windows, edges, end),
         shapes=[_shade(edges[at], edges[at + 1]) for at, one in enumerate(windows) if not one.label],
     )
     return finished(traces, drawn, f"{file_label(prediction.source.stem)}_timeline")
@@ -152,16 +159,13 @@ def timeline_caption(prediction: Prediction) -> str:
 
 
 def window_edges(windows: Sequence[Said]) -> np.ndarray:
-    """Return (n + 1,) seconds between which each window's values are drawn: half-way between the middles of two.
+    """Return (n + 1,) seconds at which the strip changes: half-way between the middles of two windows.
 
     >>> window_edges([Said(at, at + 2.0, np.ones(1), "a") for at in (0.0, 0.5, 1.0)]).tolist()
-    [0.75, 1.25, 1.75, 2.25]
+    [0.0, 1.25, 1.75, 3.0]
     """
     middles = _middles(windows)
-    if len(middles) == 1:
-        return np.array([windows[0].start, windows[0].stop])
-    between = (middles[1:] + middles[:-1]) / 2
-    return np.concatenate([[2 * middles[0] - between[0]], between, [2 * middles[-1] - between[-1]]])
+    return np.concatenate([[windows[0].start], (middles[1:] + middles[:-1]) / 2, [windows[-1].stop]])
 
 
 def _middles(windows: Sequence[Said]) -> np.ndarray:
@@ -197,24 +201,38 @@ def _blocks(
     prediction: Prediction, windows: Sequence[Said], edges: np.ndarray, rows: Sequence[int], name: str
 ) -> dict[str, Any]:
     silent = name.startswith("\0")
-    look = None if silent else class_look(prediction.labels.index(name))
+    place = -1 if silent else prediction.labels.index(name)
+    look = None if silent else class_look(place)
     shown = f"nothing said: {why_not(windows[rows[0]])}" if silent else class_name(name)
     chosen = np.asarray(rows, dtype=np.int64)
-    pattern = {"shape": "/" if silent else look.pattern if look else "", "size": 7, "solidity": 0.35}
+    hatched = {"shape": "/", "size": 7, "solidity": 0.35}
+    pattern = {"shape": look.pattern, "size": 6, "solidity": 0.25, "fillmode": "overlay"} if look else hatched
     return {
         "type": "bar",
         "x": packed((edges[chosen] + edges[chosen + 1]) / 2),
         "width": packed(edges[chosen + 1] - edges[chosen]),
         "y": [1] * len(rows),
         "yaxis": "y2",
-        "marker": {"color": look.colour if look else GREY, "opacity": 0.9 if look else 0.55, "pattern": pattern},
+        "marker": {"color": look.colour if look else GREY, "opacity": 0.6, "pattern": pattern},
         "name": shown,
-        "legendgroup": name,
+        "legendgroup": shown if silent else str(place),
         # A class has its line in the legend already.
         "showlegend": silent,
         "customdata": _places(windows, rows),
         "hovertemplate": f"{shown}<br>%{{customdata[0]:.2f}} to %{{customdata[1]:.2f}} s<extra></extra>",
     }
+
+
+def _run_names(windows: Sequence[Said], edges: np.ndarray, seconds: float) -> list[dict[str, Any]]:
+    """Name what is said in the strip wherever a run of windows has room for it: colours alone tell not everybody."""
+    starts = [at for at, one in enumerate(windows) if at == 0 or one.label != windows[at - 1].label]
+    runs = zip(starts, [*starts[1:], len(windows)], strict=True)
+    shared = {"yref": "y2", "y": 0.5, "showarrow": False, "font": {"size": 11}}
+    return [
+        {**shared, "x": float((edges[first] + edges[stop]) / 2), "text": class_name(windows[first].label, 14)}
+        for first, stop in runs
+        if windows[first].label and edges[stop] - edges[first] >= ROOM * seconds
+    ]
 
 
 def _class_line(prediction: Prediction, windows: Sequence[Said], place: int) -> dict[str, Any]:
@@ -225,7 +243,7 @@ def _class_line(prediction: Prediction, windows: Sequence[Said], place: int) -> 
         "x": packed(_middles(windows)),
         "y": packed(np.array([one.probabilities[place] for one in windows], dtype=np.float64)),
         "name": class_name(name),
-        "legendgroup": name,
+        "legendgroup": str(place),
         "line": {"color": look.colour, "dash": look.dash, "width": 1.8},
         "marker": {"color": look.colour, "symbol": look.symbol, "size": 5},
         "customdata": _places(windows, range(len(windows))),

@@ -35,15 +35,14 @@ from core.figures.emotion.training import training_caption, training_figure
 from core.figures.layers.style import counted, sentence
 from core.figures.report_page import Page, Section, drawing, page_html
 from core.figures.tables import Table
-from core.scoring import EmotionFindings
+from core.scoring import INTENDED_USE, EmotionFindings
 
-INTENDED_USE = (
-    "What is recognised is how a voice sounds to people who labelled recordings, mostly acted ones; it is not what "
-    "somebody feels.",
-    "Not for decisions about people. In the European Union inferring emotions at work and in education is prohibited "
-    "(Regulation (EU) 2024/1689, Article 5), and elsewhere people have to be told.",
+HALF = 8
+"""Classes up to which a confusion matrix is read in half a page."""
+
+SCOPE = (
     "Scores hold for speakers, sentences, languages and microphones like those of this corpus; see the other corpora, "
-    "where there are any.",
+    "where there are any."
 )
 
 
@@ -74,7 +73,7 @@ def emotion_report_html(
         _layers(findings),
         _training(metrics),
         _measured(findings),
-        Section("use", "What this may be used for", items=INTENDED_USE),
+        Section("use", "What this may be used for", texts=(INTENDED_USE, SCOPE)),
         Section("failures", "Left out", tables=tuple(one for one in (failure_table(findings),) if one.rows)),
         Section("more", "More tables", tables=tuple(tables)),
         Section("files", "Files beside this report", items=tuple(downloads)),
@@ -86,7 +85,7 @@ def headline(findings: EmotionFindings) -> tuple[str, ...]:
     """Say the result in words: the UAR with its interval, and where it stands beside what it must be compared with."""
     main, baseline, control = findings.main, findings.baseline, findings.shuffled
     sentences = [
-        f"UAR {estimated(main.uar)}, {beside_level(main.uar, main.chance, 'chance')} ({score(main.chance)}); "
+        f"UAR {estimated(main.uar)}, {beside_level(main.uar, main.chance, f'chance ({score(main.chance)})')}; "
         f"{sizes(main)}, {len(main.labels)} classes.",
         f"The baseline, {baseline.name}, reaches {estimated(baseline.uar)} on the same folds: the head is "
         f"{beside(main.uar, baseline.uar, 'the baseline')}.",
@@ -130,7 +129,9 @@ def _headline(findings: EmotionFindings) -> Section:
 def _mistakes(findings: EmotionFindings) -> Section:
     main = findings.main
     drawings = (
-        drawing("figure-confusion", confusion_figure(main), confusion_caption(main)),
+        drawing(
+            "figure-confusion", confusion_figure(main), confusion_caption(main), "wide" * (len(main.labels) > HALF)
+        ),
         drawing("figure-recalls", recalls_figure(findings), recalls_caption(findings)),
     )
     folded = (class_table(findings), confusion_table(main))

@@ -11,7 +11,6 @@ import numpy as np
 
 from core.figures.layers.style import (
     CLASS_COLOURS,
-    CLASS_SYMBOLS,
     MODEL_COLOURS,
     OTHER_COLOUR,
     counted,
@@ -27,6 +26,10 @@ from core.scoring import EmotionFindings, Estimate, Evaluation
 MAIN, BESIDE = MODEL_COLOURS
 """The head asked for, and what it is compared with."""
 
+EMOTION_COLOURS = (*CLASS_COLOURS, "#6549f2", "#e8820c")
+"""With a violet and an orange: eight classes are more frequent than six, and both stay apart for the colour-blind."""
+
+EMOTION_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 CLASS_DASHES = ("solid", "dash")
 CLASS_LENGTH = 22
 """Characters of a class's name beside an axis; the pointer and the tables tell all of it."""
@@ -34,7 +37,7 @@ CLASS_LENGTH = 22
 ROW = 30
 """Pixels of a row of a figure whose rows have names."""
 
-SHARE = {"range": [0, 1], "tickformat": ".0%", "dtick": 0.2}
+SHARE = {"range": [0, 1.02], "tickformat": ".0%", "dtick": 0.2}
 
 WHY = {
     "silence": "silence",
@@ -47,7 +50,7 @@ WHY = {
 
 @dataclass(frozen=True)
 class ClassLook:
-    """How one class is drawn; each differs from all others in colour, or in symbol and stroke."""
+    """How one class is drawn; each differs from all others in symbol, and in colour or stroke."""
 
     colour: str
     symbol: str
@@ -57,10 +60,12 @@ class ClassLook:
 
 def class_look(place: int) -> ClassLook:
     """Say how the class of that number is drawn in every figure."""
-    turn, colour = divmod(place, len(CLASS_COLOURS))
-    if turn >= len(CLASS_SYMBOLS):
-        return ClassLook(OTHER_COLOUR, "circle", "dot", ".")
-    return ClassLook(CLASS_COLOURS[colour], CLASS_SYMBOLS[turn], CLASS_DASHES[turn], ("", "\\")[turn])
+    turn, at = divmod(place, len(EMOTION_COLOURS))
+    if turn >= len(CLASS_DASHES):
+        return ClassLook(OTHER_COLOUR, "circle", "dot", "x")
+    return ClassLook(
+        EMOTION_COLOURS[at], EMOTION_SYMBOLS[at] + ("", "-open")[turn], CLASS_DASHES[turn], ("", ".")[turn]
+    )
 
 
 def class_name(name: str, length: int = CLASS_LENGTH) -> str:
@@ -107,7 +112,7 @@ def beside_level(estimate: Estimate, level: float, name: str) -> str:
     ('above chance', 'not told apart from chance')
     """
     if estimate.low is None or estimate.high is None:
-        return f"beside {name} without an interval: no difference is claimed"
+        return f"not compared with {name}, since it has no interval"
     if estimate.low > level:
         return f"above {name}"
     return f"below {name}" if estimate.high < level else f"not told apart from {name}"
@@ -122,7 +127,7 @@ def beside(first: Estimate, second: Estimate, name: str) -> str:
     'not told apart from the baseline: the intervals overlap'
     """
     if None in (first.low, first.high, second.low, second.high):
-        return f"beside {name} without intervals: no difference is claimed"
+        return f"not compared with {name}, since intervals are missing"
     assert first.low is not None and first.high is not None  # for the type checker: None was just ruled out
     assert second.low is not None and second.high is not None
     if first.low > second.high:
@@ -150,6 +155,11 @@ def shown_name(role: str, evaluation: Evaluation) -> str:
     return name if role == "main" or name.startswith(role) else f"{role}: {name}"
 
 
+def known(values: np.ndarray) -> list[float | None]:
+    """Return numbers as JSON has them: None for what is not defined."""
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
 def spans(estimates: Sequence[Estimate]) -> dict[str, Any]:
     """Return plotly.js's error bars for intervals; none where there is none."""
     ends = [_ends(one) for one in estimates]
@@ -167,8 +177,8 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
 
 
 def values_of(estimates: Sequence[Estimate]) -> list[float | None]:
-    """Return the scores as JSON has them: None for what is not defined."""
-    return [one.value if np.isfinite(one.value) else None for one in estimates]
+    """Return the scores as JSON has them."""
+    return known(np.array([one.value for one in estimates]))
 
 
 def level_line(at: float, name: str, colour: str = INK, dash: str = "dot") -> dict[str, Any]:

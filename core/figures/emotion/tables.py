@@ -25,6 +25,7 @@ def score_table(findings: EmotionFindings) -> Table:
         ("macro F1", *(estimated(one.macro_f1) for _, one in named)),
         ("ECE before calibration", *(decimal(one.ece_uncalibrated) for _, one in named)),
         ("ECE", *(decimal(one.ece) for _, one in named)),
+        ("ECE of a calibrated one by chance", *(f"{one.ece_by_chance:.3f}" for _, one in named)),
         ("UAR of chance", *(score(one.chance) for _, one in named)),
         ("WA of the majority class", *(score(one.majority) for _, one in named)),
     ]
@@ -119,7 +120,7 @@ def cross_table(scores: tuple[CrossScore, ...]) -> Table:
 
 def mapping_table(findings: EmotionFindings) -> Table:
     """Return which class each label of the data became, with the clips of each class."""
-    mapping, counts = findings.corpus.get("mapping") or {}, findings.corpus.get("classes") or {}
+    mapping, counts = findings.corpus.get("mapping") or {}, findings.corpus.get("counts") or {}
     rows = tuple(
         (str(given), str(label) or "left out", f"{counts[label]:,}" if label in counts else "–")
         for given, label in mapping.items()
@@ -129,7 +130,7 @@ def mapping_table(findings: EmotionFindings) -> Table:
 
 def fact_tables(findings: EmotionFindings) -> tuple[Table, ...]:
     """Return all that is known about corpus, model and settings, a table each; none that is empty."""
-    shown = {name: value for name, value in findings.corpus.items() if name not in ("mapping", "classes")}
+    shown = {name: value for name, value in findings.corpus.items() if name not in ("mapping", "counts")}
     tables = (
         _facts("The corpus", shown),
         _facts("The model", findings.model),
@@ -153,7 +154,7 @@ def failure_table(findings: EmotionFindings) -> Table:
 def prediction_table(prediction: Prediction) -> Table:
     """Return the probability of each class, in the order of the classes: nothing stands first where it abstains."""
     rows = tuple(
-        (label, per_cent(share))
+        (label, score(share))
         for label, share in zip(prediction.labels, prediction.clip.probabilities.tolist(), strict=True)
     )
     return Table("Probabilities", ("class", "probability"), rows)
@@ -166,7 +167,7 @@ def window_table(prediction: Prediction) -> Table:
             f"{one.start:.2f}",
             f"{one.stop:.2f}",
             one.label or f"nothing: {WHY.get(one.why, one.why)}",
-            per_cent(float(one.probabilities.max())),
+            score(float(one.probabilities.max())),
             number(one.distance),
         )
         for one in prediction.timeline

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from core.figures.layers.style import CLASS_COLOURS, CLASS_SYMBOLS, OTHER_COLOUR, plain, shortened
+from core.figures.layers.style import CLASS_COLOURS, CLASS_SYMBOLS, OTHER_COLOUR, counted, plain, shortened
 from core.figures.plotly_json import GRID, INK, VIRIDIS, packed
 
 MOST_CLASSES = len(CLASS_COLOURS) * len(CLASS_SYMBOLS)
@@ -43,12 +43,14 @@ def by_class(name: str, labels: np.ndarray) -> Colouring:
     ]
     rest = int(counts.sum() - counts[kept].sum())
     if rest:
-        classes.append((_rest_name(len(order) - len(kept), rest, bool((found == "").any())), OTHER_COLOUR, "circle"))
+        classes.append(
+            (_rest_name(name, len(order) - len(kept), rest, bool((found == "").any())), OTHER_COLOUR, "circle")
+        )
     return Colouring(name, codes[inverse].astype(np.int32), tuple(classes))
 
 
-def _rest_name(n_classes: int, n: int, unlabelled: bool) -> str:
-    named = f"other, {n_classes:,} classes" if n_classes else ""
+def _rest_name(name: str, n_classes: int, n: int, unlabelled: bool) -> str:
+    named = f"other, {counted(n_classes, plain(name))}" if n_classes else ""
     return f"{' or '.join(filter(None, [named, 'no label' if unlabelled else '']))} ({n:,})"
 
 

@@ -1,0 +1,358 @@
+"""What a head says of a recording: of the whole of it and of windows that slide over it, in constant memory.
+
+It keeps silent where it knows nothing, and says why, in this order:
+
+* ``silence``: there is no sound to judge. Nothing in the stretch is louder than SILENT_DBFS, or than QUIETER_DB below
+  the recording's loudest moment (a pause between two sentences).
+* ``short``: less than LEAST_SECONDS, or less than LEAST_SHARE of the shortest clip that the head was trained on.
+* ``unlike``: farther from the training clips than 95 % of the clips of speakers that it had not heard; or the encoder
+  gave no numbers.
+* ``unsure``: the likeliest class is less probable than the threshold.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from core.alignment.segments import Segment
+from core.analysis.spans import span_table
+from core.clock import FrameClock
+from core.emotion.domain import distance
+from core.emotion.head import Head
+from core.errors import CheckpointError, InputError
+from core.scoring import INTENDED_USE, Prediction, Said
+
+if TYPE_CHECKING:
+    from core.audio.signal import Signal
+    from core.emotion.head_files import SavedHead
+
+SILENT_DBFS = -65.0
+"""Root mean square of a moment, against full scale, up to which it counts as silence. The quietest two seconds of acted
+speech that were found (in 1,440 clips by 24 actors) have a moment at -61; dither and 16-bit rounding lie below -90."""
+
+QUIETER_DB = 40.0
+"""How far below the recording's loudest moment a window's loudest is a pause; where somebody speaks within two seconds,
+their loudest moment is within 16 dB of the recording's."""
+
+MOMENT_SECONDS = 0.1
+"""Length of the moments whose loudness is told: about a syllable."""
+
+LEAST_SECONDS = 0.3
+"""Less is hardly a word."""
+
+LEAST_SHARE = 0.5
+"""Of the shortest training clip: a head knows nothing of how features look that were pooled over much less."""
+
+LEAST_HOP_SECONDS = 0.01
+"""From window to window: less than a frame of most encoders says nothing new."""
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """How a recording is judged.
+
+    Attributes:
+        window_seconds: Length of the timeline's windows.
+        hop_seconds: From one window's beginning to the next's.
+        threshold: Confidence below which nothing is said; None takes the head's own.
+    """
+
+    window_seconds: float = 2.0
+    hop_seconds: float = 0.5
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording and what the encoder makes of it.
+
+    Attributes:
+        source: The recording.
+        signal: Its sound.
+        clock: Times of the frames.
+        n_frames: Of the whole recording.
+        states: (n_layers, k, dim) float32 in frame order, of the head's layers; see
+            :func:`core.embed.pipeline.stream_states`. Their k add up to ``n_frames``.
+    """
+
+    source: Path
+    signal: "Signal"
+    clock: FrameClock
+    n_frames: int
+    states: Iterable[np.ndarray]
+
+
+def check_predict_settings(settings: PredictSettings) -> None:
+    """Refuse settings that no recording could be judged with.
+
+    Raises:
+        InputError: A window, hop or threshold that is out of range.
+    """
+    for what, value, least in (
+        ("window", settings.window_seconds, LEAST_SECONDS),
+        ("hop", settings.hop_seconds, LEAST_HOP_SECONDS),
+    ):
+        if not (np.isfinite(value) and value >= least):
+            raise InputError(f"Got a {what} of {value:g} s; expected a number of at least {least:g} s.")
+    if settings.threshold is not None and not 0.0 <= settings.threshold <= 1.0:
+        raise InputError(f"Got a threshold of {settings.threshold:g}; expected a confidence from 0 to 1, such as 0.5.")
+
+
+def predict(saved: "SavedHead", heard: Heard, settings: PredictSettings | None = None) -> Prediction:
+    """Judge a recording.
+
+    Args:
+        saved: The head.
+        heard: The recording, with the states of the head's layers from the head's encoder.
+        settings: Windows and threshold.
+
+    Returns:
+        What the head says of the whole, and of each window: one each ``hop_seconds``, and one that ends where the
+        recording ends. A recording no longer than a window has an empty timeline.
+
+    Raises:
+        InputError: A setting is out of range.
+        CheckpointError: The head needs more than one recording of a speaker, or got states of another encoder.
+    """
+    settings = settings or PredictSettings()
+    check_predict_settings(settings)
+    _check_inductive(saved)
+    judge = _Judge(saved, _Loudness(heard.signal), settings)
+    seconds = heard.signal.duration_seconds
+    times = window_times(seconds, settings.window_seconds, settings.hop_seconds)
+    whole, parts = _pooled_stretches(saved, heard, times)
+    clip = judge.say(0.0, seconds, whole)
+    timeline = tuple(judge.say(start, stop, part) for (start, stop), part in zip(times, parts, strict=True))
+    return Prediction(
+        source=heard.source,
+        labels=saved.labels,
+        clip=clip,
+        timeline=timeline,
+        threshold=judge.threshold,
+        head=saved.name,
+        model=saved.model,
+        warnings=tuple(_warnings(saved, settings, clip, timeline)),
+    )
+
+
+def window_times(seconds: float, window_seconds: float, hop_seconds: float) -> list[tuple[float, float]]:
+    """Begin and end of each window over a recording; none where it is not longer than a window.
+
+    >>> window_times(3.2, 2.0, 0.5)
+    [(0.0, 2.0), (0.5, 2.5), (1.0, 3.0), (1.2000000000000002, 3.2)]
+    """
+    last = seconds - window_seconds
+    if last <= 1e-9:
+        return []
+    n_before = int(np.ceil(last / hop_seconds - 1e-9))
+    begins = [number * hop_seconds for number in range(n_before)]
+    return [*((begin, begin + window_seconds) for begin in begins), (last, seconds)]
+
+
+def _check_inductive(saved: "SavedHead") -> None:
+    if saved.training.get("settings", {}).get("transductive"):
+        raise CheckpointError(
+            f"The head {saved.name} was trained on features that had been put on each speaker's own scale, which takes "
+            "all clips of a speaker. It cannot judge a recording by itself: train one without --transductive."
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- pooling
+
+
+class FramePool(Protocol):
+    """What takes frames block by block and gives one vector a layer."""
+
+    def add(self, block: np.ndarray) -> None:
+        """Take the next frames, (n_layers, k, dim)."""
+
+    def result(self, method: str) -> np.ndarray:
+        """Pool what came so far: (n_layers, k * dim)."""
+
+
+class LearnedPool:
+    """The pooling ``learned``: frames weighted by the softmax of how they agree with a query, block by block.
+
+    Each frame's layers are standardised, weighted and added up, as the head does with pooled ones; the product with
+    ``head.attention`` is its score. The result is of the layers as they came, so that a head takes it as it takes any.
+    """
+
+    def __init__(self, head: Head) -> None:
+        assert head.attention is not None
+        self._head, self._query = head, head.attention
+        self._peak, self._total = -np.inf, 0.0
+        self._sum: np.ndarray | None = None
+
+    def add(self, block: np.ndarray) -> None:
+        """Take the next frames, (n_layers, k, dim)."""
+        if not block.shape[1]:
+            return
+        scores = self._head.mixed(block) @ self._query
+        peak = max(self._peak, float(scores.max()))
+        weights, shrink = np.exp(scores - peak), float(np.exp(self._peak - peak))
+        added = np.einsum("t,ltd->ld", weights, block, dtype=np.float64)
+        self._sum = added if self._sum is None else self._sum * shrink + added
+        self._total, self._peak = self._total * shrink + float(weights.sum()), peak
+
+    def result(self, method: str = "learned") -> np.ndarray:
+        """Weighted mean of the frames so far, (n_layers, dim)."""
+        if self._sum is None or method != "learned":
+            raise ValueError(f"Got {method!r} of {'no' if self._sum is None else 'some'} frames; expected 'learned'.")
+        return self._sum / self._total
+
+
+def frame_pool(head: Head) -> FramePool:
+    """What pools frames the way a head wants them."""
+    from core.emotion.pooling import Pool
+
+    return Pool() if head.attention is None else LearnedPool(head)
+
+
+def _pooled_stretches(
+    saved: "SavedHead", heard: Heard, times: list[tuple[float, float]]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Pool the whole and each window from one pass over the states: (n_layers, dim) each.
+
+    Only the frames are kept that a later window needs. A window is pooled from its own frames and nothing else, so that
+    it says what a clip of these very frames would.
+    """
+    head, whole, finite = saved.head, frame_pool(saved.head), True
+    spans = span_table([Segment(start, stop, "") for start, stop in times], heard.clock, heard.n_frames, "word")
+    wanted: Iterator[tuple[int, int]] = iter(zip(spans.first.tolist(), spans.count.tolist(), strict=True))
+    parts: list[np.ndarray] = []
+    kept, begin = np.zeros((len(head.layers), 0, 0), dtype=np.float32), 0
+    window = next(wanted, None)
+    for block in heard.states:
+        _check_states(saved, block)
+        finite = finite and bool(np.isfinite(block).all())
+        if finite:
+            whole.add(block)
+        kept = np.concatenate([kept.reshape(len(kept), -1, block.shape[2]), block], axis=1)
+        while window is not None and sum(window) <= begin + kept.shape[1]:
+            parts.append(_pooled(head, kept[:, window[0] - begin : sum(window) - begin]))
+            window = next(wanted, None)
+        done = begin + kept.shape[1] if window is None else max(begin, min(window[0], begin + kept.shape[1]))
+        kept, begin = kept[:, done - begin :].copy(), done
+    if window is not None or begin + kept.shape[1] != heard.n_frames:
+        raise ValueError(f"Got {begin + kept.shape[1]} frames; expected {heard.n_frames}.")
+    return whole.result(head.pooling) if finite else np.full(head.mean.shape, np.nan), parts
+
+
+def _pooled(head: Head, frames: np.ndarray) -> np.ndarray:
+    """Pool the frames of a window; what is not finite gives no numbers."""
+    if not np.isfinite(frames).all():
+        return np.full(head.mean.shape, np.nan)
+    pool = frame_pool(head)
+    pool.add(frames)
+    return pool.result(head.pooling)
+
+
+def _check_states(saved: "SavedHead", block: np.ndarray) -> None:
+    from core.emotion.pooling import parts_of
+
+    head = saved.head
+    dim = head.mean.shape[1] // (1 if head.attention is not None else len(parts_of(head.pooling)))
+    if block.ndim != 3 or (block.shape[0], block.shape[2]) != (len(head.layers), dim):
+        raise CheckpointError(
+            f"The head {saved.name} takes {len(head.layers)} layers of {dim} values a frame; got states of shape "
+            f"{block.shape}. Use the encoder {saved.model} at the head's layers."
+        )
+
+
+# -------------------------------------------------------------------------------------------------------------- judging
+
+
+class _Loudness:
+    """How loud a recording is, moment by moment: root mean squares without its offset, full scale being 1."""
+
+    def __init__(self, signal: "Signal") -> None:
+        self._step = max(1, round(MOMENT_SECONDS * signal.sampling_rate))
+        self._rate = signal.sampling_rate
+        self._levels = np.concatenate([self._of(block - signal.mean) for block in signal.blocks(600 * self._step)])
+        self.loudest = float(self._levels.max())
+
+    def _of(self, block: np.ndarray) -> np.ndarray:
+        edges = np.arange(0, len(block), self._step)
+        squares = np.add.reduceat(np.square(block, dtype=np.float64), edges)
+        return np.sqrt(squares / np.diff([*edges, len(block)]))
+
+    def of(self, start: float, stop: float) -> float:
+        """Loudest moment of a stretch, seconds; at its edges a moment counts that lies half inside."""
+        first = round(start * self._rate / self._step)
+        last = max(first + 1, round(stop * self._rate / self._step))
+        inside = self._levels[min(first, len(self._levels) - 1) : last]
+        return float(inside.max())
+
+    def is_silent(self, start: float, stop: float) -> bool:
+        """Whether nothing in a stretch is loud enough to be judged."""
+        floor = max(10 ** (SILENT_DBFS / 20), self.loudest * 10 ** (-QUIETER_DB / 20))
+        return self.of(start, stop) <= floor
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """A head, a recording's loudness and the settings: what it takes to judge a stretch by its pooled layers."""
+
+    saved: "SavedHead"
+    loudness: _Loudness
+    settings: PredictSettings
+
+    @property
+    def threshold(self) -> float:
+        """Confidence below which nothing is said."""
+        own = self.settings.threshold
+        return float(self.saved.head.threshold if own is None else own)
+
+    @property
+    def least_seconds(self) -> float:
+        """Length below which a stretch is too short to be judged."""
+        return max(LEAST_SECONDS, LEAST_SHARE * self.saved.config.least_seconds)
+
+    def say(self, start: float, stop: float, pooled: np.ndarray) -> Said:
+        """Judge a stretch by its pooled layers, (n_layers, dim)."""
+        probabilities, far = self._scores(pooled)
+        why = self._why(start, stop, probabilities, far)
+        label = "" if why else self.saved.labels[int(probabilities.argmax())]
+        return Said(start, stop, probabilities, label, why, far)
+
+    def _scores(self, pooled: np.ndarray) -> tuple[np.ndarray, float]:
+        """Probabilities and distance; where there are no numbers, all classes alike, infinitely far."""
+        features = np.asarray(pooled)[:, None]
+        if np.isfinite(features).all():
+            probabilities = self.saved.head.probabilities(features)[0]
+            far = float(distance(self.saved.head, features)[0])
+            if np.isfinite(probabilities).all() and np.isfinite(far):
+                return probabilities, far
+        return np.full(len(self.saved.labels), 1 / len(self.saved.labels)), float("inf")
+
+    def _why(self, start: float, stop: float, probabilities: np.ndarray, far: float) -> str:
+        if self.loudness.is_silent(start, stop):
+            return "silence"
+        if stop - start < self.least_seconds - 1e-9:
+            return "short"
+        if far > 1.0:
+            return "unlike"
+        return "unsure" if probabilities.max() < self.threshold else ""
+
+
+def _warnings(saved: "SavedHead", settings: PredictSettings, clip: Said, timeline: tuple[Said, ...]) -> Iterator[str]:
+    """What limits a prediction, as sentences."""
+    least = saved.config.least_seconds
+    if not all(np.isfinite(said.distance) for said in (clip, *timeline)):
+        yield "The encoder gave values that are no finite numbers; what they reach is not judged. Use --precision fp32."
+    elif clip.distance > 1.0 and clip.why != "silence":
+        yield (
+            f"The recording is unlike what the head was trained on (distance {clip.distance:.1f}; 95 % of clips of "
+            "speakers that it had not heard stay below 1): do not believe what it says of it."
+        )
+    if saved.head.reference is None:
+        yield "The head cannot tell what is unlike its training clips: it has no distance to them."
+    if timeline and settings.window_seconds < least:
+        yield (
+            f"The windows ({settings.window_seconds:g} s) are shorter than any clip that the head was trained on "
+            f"({least:.1f} s): the timeline says less than the whole."
+        )
+    yield INTENDED_USE

@@ -1,0 +1,51 @@
+"""Files that pages hand out: sounds for players, and folders as one zip."""
+
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+LISTEN_RATE = 16_000
+"""Hz of the sound in a player."""
+
+BLOCK_SECONDS = 20
+"""How much sound is held in memory at once."""
+
+
+def write_sound(source: Path, target: Path, start: float | None = None, stop: float | None = None) -> Path:
+    """Write a recording, or seconds ``start`` to ``stop`` of it, as 16-bit WAV, mono, for a player; return ``target``.
+
+    Raises:
+        StrataError: the recording cannot be read.
+    """
+    import soundfile
+
+    from core.audio.signal import open_signal
+
+    with (
+        open_signal(source, LISTEN_RATE) as signal,
+        soundfile.SoundFile(target, "w", LISTEN_RATE, 1, subtype="PCM_16") as file,
+    ):
+        first = round((start or 0.0) * LISTEN_RATE)
+        last = signal.n_samples if stop is None else min(signal.n_samples, round(stop * LISTEN_RATE))
+        for begin in range(first, last, BLOCK_SECONDS * LISTEN_RATE):
+            file.write(signal.read(begin, min(last, begin + BLOCK_SECONDS * LISTEN_RATE)))
+    return target
+
+
+def packed(folder: Path) -> Path:
+    """Put a folder's files into one zip beside it, and return the zip."""
+    target = folder.with_name(f"{folder.name}.zip")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(folder.parent))
+    return target
+
+
+def linked(source: Path, target: Path) -> Path:
+    """Put a file at another place as well, without a second copy where the disk allows; return ``target``."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+    return target
