@@ -117,7 +117,7 @@ def test_a_head_refuses_an_encoder_that_changed(head, place, tmp_path):
 
     other = tmp_path / "head"
     shutil.copytree(head.folder, other)
-    save_tiny(place / "tiny", "wav2vec2-stable", seed=1)
+    save_tiny(place / "tiny", "wav2vec2")
     try:
         with pytest.raises(CheckpointError, match="weights"):
             tasks.classify_emotion([SENTENCE], str(other))
