@@ -42,6 +42,8 @@ def test_from_the_first_click_to_a_head_of_ones_own(visit_emotion, fake_app, tmp
     page.example("Made voices")
     page.page.locator("#train-about").get_by_text("6 speakers", exact=True).wait_for()
     page.page.get_by_label("Network (mlp)").click()
+    page.page.get_by_text("Layers, folds and device").click()
+    page.page.get_by_label("Seed").fill("7")
     page.start()
     page.page.locator("#train-folds-done").get_by_text("so far").wait_for()
     page.page.wait_for_selector("#train-curves .js-plotly-plot")
