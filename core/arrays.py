@@ -42,6 +42,7 @@ class EmbedSettings:
         context_seconds: Seconds of context on each side of a window; None takes the default for the model.
         channel: Channel to take, from 1 on; None averages all channels.
         max_seconds: Longest recording accepted; None for any length.
+        loudness: ``keep``, or ``normalise`` to bring every recording to one root mean square before the model hears it.
     """
 
     model: str = ""
@@ -53,6 +54,7 @@ class EmbedSettings:
     context_seconds: float | None = None
     channel: int | None = None
     max_seconds: float | None = None
+    loudness: str = "keep"
 
 
 @dataclass(frozen=True)

@@ -92,11 +92,11 @@ def make_emotion(
             "n": len(corpus.clips),
             "n_speakers": n_speakers,
             "seconds": 2.0 * len(corpus.clips),
-            "classes": {label: int((corpus.codes == place).sum()) for place, label in enumerate(corpus.labels)},
+            "counts": {label: int((corpus.codes == place).sum()) for place, label in enumerate(corpus.labels)},
             "mapping": dict(corpus.mapping),
             "fingerprint": "cd" * 32,
         },
-        model={"name": "a-speech-model", "sha256": "ab" * 32, "layers": list(range(LAYERS)), "dim": 384},
+        model={"name": "a-speech-model", "hash": "ab" * 32, "layers": list(range(LAYERS)), "dim": 384},
         settings={
             "head": "linear",
             "layer": "all",
@@ -149,6 +149,7 @@ def make_evaluation(corpus: LabelledCorpus, name: str, skill: float, seed: int =
         reliability_uncalibrated=_reliability(truth, uncalibrated),
         abstention=_abstention(truth, probabilities, thresholds),
         seconds=1.25,
+        ece_by_chance=0.02,
     )
 
 
@@ -260,14 +261,15 @@ def make_map(
     )
 
 
-def make_metrics(n_folds: int = 3, n_epochs: int = 20, seed: int = 0) -> list[dict[str, float]]:
+def make_metrics(n_folds: int = 3, n_epochs: int = 20, seed: int = 0) -> list[dict[str, float | str]]:
     """Make lines of ``metrics.jsonl``: the last fold is still under way."""
     generator = np.random.default_rng((seed, 10))
     return [
         {
             "fold": fold,
+            "fit": "fold 1 of 3",
             "epoch": epoch,
-            "train_loss": float(1.9 * np.exp(-epoch / 6) + 0.1 + generator.normal(0, 0.02)),
+            "loss": float(1.9 * np.exp(-epoch / 6) + 0.1 + generator.normal(0, 0.02)),
             "validation_loss": float(1.2 * np.exp(-epoch / 5) + 0.7 + 0.01 * epoch + generator.normal(0, 0.03)),
             "validation_uar": float(0.8 - 0.65 * np.exp(-epoch / 5) + generator.normal(0, 0.02)),
         }

@@ -20,6 +20,7 @@ PIN = re.compile(r"([A-Za-z0-9_.-]+)==(\S+) +# (\S.+)")
 # The card of the project names these; some serve systems that are not built yet.
 DEMANDED = {"torch", "gradio", "transformers", "encodec", "mne", "matplotlib", "plotly", "scikit-learn", "numpy"}
 INDIRECT = {"torchaudio"}  # encodec imports it
+OPTIONAL = {"opensmile", "umap"}  # whoever asks for them is told how to install them
 OURS = {"app", "assets", "bench", "core", "tests"}
 TOOLS = {"pytest-timeout", "pytest-xdist", "ruff", "mypy", "import-linter", "codespell"}  # run, not imported
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
@@ -71,7 +72,7 @@ def packages_of(tracked: list[str], pattern: str) -> set[str]:
     """Distributions that the tracked Python files matching a pattern import."""
     owners = metadata.packages_distributions()
     sources = [ROOT / name for name in tracked if re.fullmatch(pattern, name)]
-    return {owners[name][0] for name in imported_packages(sources) - OURS}
+    return {owners[name][0] for name in imported_packages(sources) - OURS - OPTIONAL}
 
 
 def test_what_the_app_imports_is_required_and_what_is_required_is_used(tracked):

@@ -4,6 +4,7 @@ Decoding is done once. The samples lie in an unlinked temporary file, from which
 map would count its touched pages as the process's own and grow with the length.
 """
 
+import copy
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -79,6 +80,7 @@ class Signal:
         self.peak = moments.peak
         self.info = info
         self.sha256 = sha256
+        self._factor = 1.0
         self._spool = spool
         self._lock = Lock()
 
@@ -106,6 +108,13 @@ class Signal:
         """Length in seconds."""
         return self.n_samples / self.sampling_rate
 
+    def scaled(self, factor: float) -> "Signal":
+        """The same samples times a factor, read from the same place: closing one closes both."""
+        twin = copy.copy(self)
+        twin._factor = self._factor * factor
+        twin.mean, twin.std, twin.peak = self.mean * factor, self.std * abs(factor), self.peak * abs(factor)
+        return twin
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read samples [start, stop) as a new (stop - start,) float32 array.
 
@@ -118,7 +127,7 @@ class Signal:
         with self._lock:
             self._spool.seek(start * _SAMPLE.itemsize)
             _read_all(self._spool, out.view(np.uint8).data)
-        return out
+        return out if self._factor == 1.0 else out * np.float32(self._factor)
 
     def blocks(self, n: int) -> Iterator[np.ndarray]:
         """Yield all samples as (n,) float32 blocks; the last may be shorter."""

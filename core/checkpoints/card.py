@@ -84,20 +84,26 @@ def _training_text(training: Facts) -> str:
     ]
     if training.get("history"):
         first, last = training["history"][0], training["history"][-1]
+        cosine = last.get("cosine")
+        beside = "" if cosine is None else f" (cosine to the teacher's standardised states {cosine:.3f})"
         lines.append(
             f"- Validation loss {first['loss']:.3f} after {first['update']} updates, {last['loss']:.3f} after "
-            f"{last['update']} (cosine to the teacher's standardised states {last['cosine']:.3f})."
+            f"{last['update']}{beside}."
         )
     return "\n".join(lines) + "\n\nAll settings, the whole history and package versions: `training.json`."
 
 
 def _architecture_text(config: Facts, training: Facts) -> str:
-    """Sizes, from the configuration."""
-    return (
-        f"{config['architectures'][0]}: {training['parameters']:,} parameters, {config['num_hidden_layers']} blocks of "
-        f"width {config['hidden_size']}, convolutions {config['conv_kernel']} with strides {config['conv_stride']} "
-        f"({config['conv_dim'][0]} channels), norm `{config['feat_extract_norm']}`; float16 on disk."
-    )
+    """Sizes, from the configuration, as far as its family has them."""
+    sizes = [f"{training['parameters']:,} parameters"]
+    if blocks := config.get("num_hidden_layers", config.get("encoder_layers")):
+        sizes.append(f"{blocks} blocks of width {config.get('d_model', config.get('hidden_size'))}")
+    if "conv_kernel" in config:
+        sizes.append(
+            f"convolutions {config['conv_kernel']} with strides {config['conv_stride']} "
+            f"({config['conv_dim'][0]} channels), norm `{config.get('feat_extract_norm', 'layer')}`"
+        )
+    return f"{config['architectures'][0]}: {', '.join(sizes)}; float16 on disk."
 
 
 def section(title: str, text: str) -> str:

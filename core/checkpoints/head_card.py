@@ -71,10 +71,13 @@ def _use(name: str, config: Facts) -> str:
     return (
         f"```sh\npython -m core emotion classify clip.wav --checkpoint {folder}\n```\n\n"
         "```python\n"
-        "from pathlib import Path\n\n"
-        "from core.emotion.head_files import read_head\n\n"
-        f'head = read_head(Path("{folder}"))\n'
-        "print(head.labels, head.model)\n"
+        "from core.tasks import classify_emotion\n\n"
+        f'outcome = classify_emotion(["clip.wav"], "{folder}")\n'
+        "for heard in outcome.predictions:\n"
+        "    likely = dict(zip(heard.labels, heard.clip.probabilities.round(2), strict=True))\n"
+        '    print(heard.source, heard.clip.label or f"no answer: {heard.clip.why}", likely)\n'
+        "for failure in outcome.failures:\n"
+        '    print(failure["file"], failure["error"])\n'
         "```\n\n"
         f"It goes with the encoder {config['encoder']} (weights `{config['encoder_sha256'][:16]}`) at "
         f"{config['sampling_rate']:,} Hz, and refuses any other."

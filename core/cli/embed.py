@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,10 @@ def _add_what(group: Any) -> None:
     options.add_model(group)
     group.add_argument("--layers", default="last", help="last, all or numbers such as 0,6,12 (default: last)")
     options.add_running(group)
+    group.add_argument(
+        "--loudness", default="keep", choices=("keep", "normalise"),
+        help="normalise: bring every recording to one root mean square first (default: keep)",
+    )  # fmt: skip
 
 
 def _add_where(group: Any) -> None:
@@ -77,7 +82,8 @@ def _settings(args: argparse.Namespace) -> "tuple[EmbedSettings, OutputSettings]
     """Make the frozen settings of the arguments."""
     from core.arrays import OutputSettings
 
-    return options.embed_settings(args), OutputSettings(args.output, args.output_base, args.formats, args.force)
+    settings = replace(options.embed_settings(args), loudness=args.loudness)
+    return settings, OutputSettings(args.output, args.output_base, args.formats, args.force)
 
 
 def _run_one(source: Path, args: argparse.Namespace) -> int:

@@ -6,15 +6,17 @@ The *states* network (the transformer) turns the features of one window into N+1
 input, state N is ``last_hidden_state``. Engines compile the networks; encoders never know which engine runs them.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from core.clock import FrameClock
+from core.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
     from core.audio.signal import Signal
 
+LOUDNESS = 0.1
+"""Root mean square, of full scale, that recordings are brought to where that is asked for: usual for speech."""
+KEEPS_LOUDNESS = "The model keeps loudness: a quieter recording has other values, unless loudness is normalised."
 Runner = Callable[..., np.ndarray]
 Runners = Mapping[str, Runner]
 
@@ -86,6 +91,41 @@ class Encoder(ABC):
     @abstractmethod
     def open(self, signal: "Signal", runners: Runners) -> FeatureStream:
         """Start reading a recording: any first pass over the whole of it happens here."""
+
+
+class LevelledEncoder(Encoder):
+    """An encoder that hears every recording at one loudness: the root mean square of its samples is LOUDNESS."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        kept = tuple(note for note in encoder.spec.notes if note != KEEPS_LOUDNESS)
+        note = f"The recording was brought to a root mean square of {LOUDNESS:g} before the model heard it."
+        self.spec = replace(encoder.spec, notes=(*kept, note))
+        self.traceable, self.time_axis = encoder.traceable, encoder.time_axis
+        self._encoder = encoder
+
+    def networks(self, layers: tuple[int, ...]) -> dict[str, "nn.Module"]:
+        """See :class:`Encoder`."""
+        return self._encoder.networks(layers)
+
+    def example(self, network: str, seconds: float) -> tuple["torch.Tensor", ...]:
+        """See :class:`Encoder`."""
+        return self._encoder.example(network, seconds)
+
+    def open(self, signal: "Signal", runners: Runners) -> FeatureStream:
+        """Open the recording at that loudness; silence stays silence."""
+        level = math.hypot(signal.mean, signal.std)
+        return self._encoder.open(signal.scaled(LOUDNESS / level if level else 1.0), runners)
+
+
+def at_loudness(encoder: Encoder, loudness: str) -> Encoder:
+    """The encoder as it is for ``keep``, levelled for ``normalise``.
+
+    Raises:
+        InputError: another word.
+    """
+    if loudness not in ("keep", "normalise"):
+        raise InputError(f"Got loudness {loudness!r}; expected keep or normalise.")
+    return encoder if loudness == "keep" else LevelledEncoder(encoder)
 
 
 class BlockBuffer:

@@ -26,6 +26,7 @@ from torch.nn import functional
 from core.analysis.scores import unweighted_recall
 from core.emotion.folds import speaker_folds
 from core.emotion.head import Affine, Examples, Head, HeldOut
+from core.emotion.pooling import LearnedAttention
 from core.errors import InputError
 from core.models.emotion import EmotionHead
 from core.scoring import Fold, HeadSettings
@@ -45,7 +46,7 @@ STATE_EPOCHS = 20
 """Epochs between two resumable states: an epoch of a few hundred clips takes less time than writing one."""
 
 OnMetrics = Callable[[dict[str, Any]], None]
-Batch = tuple[Tensor, ...]
+Batch = tuple[Any, ...]
 
 
 # --------------------------------------------------------------------------------------------------------- network
@@ -104,21 +105,17 @@ class EmotionNetwork(nn.Module):
         super().__init__()
         dim = mixture.mean.shape[1]
         self.mixture, self.head = mixture, EmotionHead(dim, n_classes)
-        # From zero, at which all frames weigh alike.
-        self.query = nn.Parameter(torch.zeros(dim)) if attention else None
+        self.attention = LearnedAttention(dim) if attention else None
 
-    def forward(self, layers: Tensor, real: Tensor | None = None) -> Tensor:
+    def forward(self, layers: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Turn pooled layers (batch, n_layers, dim), or frames, into logits (batch, n_classes).
 
         Args:
             layers: With an attention (batch, n_layers, n_frames, dim), padded at the end.
-            real: (batch, n_frames), which frames are no padding.
+            lengths: (batch,) frames of each that are no padding; None where all are.
         """
         mixed = self.mixture(layers)
-        if self.query is not None and real is not None:
-            scores = (mixed @ self.query).masked_fill(~real, -torch.inf)
-            mixed = torch.einsum("bt,btd->bd", torch.softmax(scores, dim=1), mixed)
-        return self.head(mixed)
+        return self.head(mixed if self.attention is None else self.attention(mixed.transpose(1, 2), lengths))
 
 
 def as_head(network: EmotionNetwork, layers: tuple[int, ...], pooling: str) -> Head:
@@ -136,7 +133,7 @@ def as_head(network: EmotionNetwork, layers: tuple[int, ...], pooling: str) -> H
         layer_weights=network.mixture.weights.detach().numpy().copy(),
         mixture="summed",
         maps=tuple(maps),
-        attention=None if network.query is None else network.query.detach().numpy().copy(),
+        attention=None if network.attention is None else network.attention.query.detach().numpy().copy(),
     )
 
 
@@ -422,11 +419,11 @@ def _reader(examples: Examples) -> Callable[[np.ndarray], Batch]:
 
     def padded(rows: np.ndarray) -> Batch:
         clips = [examples.frames[row] for row in rows]
-        lengths = torch.tensor([clip.shape[1] for clip in clips])
-        batch = torch.zeros(len(clips), clips[0].shape[0], int(lengths.max()), clips[0].shape[2])
+        lengths = [clip.shape[1] for clip in clips]
+        batch = torch.zeros(len(clips), clips[0].shape[0], max(lengths), clips[0].shape[2])
         for place, clip in enumerate(clips):
             batch[place, :, : clip.shape[1]] = torch.from_numpy(clip)
-        return batch, torch.arange(batch.shape[2])[None] < lengths[:, None]
+        return batch, torch.tensor(lengths)
 
     return padded
 

@@ -10,7 +10,7 @@ from core.checkpoints.find import Found
 from core.checkpoints.load import checkpoint_hashes, load_model, randomised
 from core.device import DeviceChoice, pick_device
 from core.embed.corpus import settings_fingerprint
-from core.embed.encoder import Encoder, Runner
+from core.embed.encoder import Encoder, Runner, at_loudness
 from core.embed.pipeline import resolve_layers
 from core.errors import CheckpointError
 from core.models.loaded import LoadedModel
@@ -92,23 +92,31 @@ def ready_encoder(source: Source, settings: EmbedSettings, on_progress: OnProgre
     """Load, wrap and compile a model; the last ones stay in memory for the next call."""
     stamp = source.stamp()
     on_progress(Progress("load the model", 0, 1, "model"))
-    ready = _ready_cached(source, stamp, settings.layers, settings.device, settings.engine, settings.precision)
+    # What is left out changes no encoder: the next call with other windows finds this one.
+    wanted = EmbedSettings(
+        layers=settings.layers,
+        device=settings.device,
+        engine=settings.engine,
+        precision=settings.precision,
+        loudness=settings.loudness,
+    )
+    ready = _ready_cached(source, stamp, wanted)
     on_progress(Progress("load the model", 1, 1, "model"))
     return ready
 
 
 @lru_cache(maxsize=_KEPT_MODELS)
-def _ready_cached(source: Source, _stamp: Stamp, layers: str, device: str, engine: str, precision: str) -> ReadyEncoder:
+def _ready_cached(source: Source, _stamp: Stamp, wanted: EmbedSettings) -> ReadyEncoder:
     from core.embed.encoders import build_encoder
     from core.embed.engines import EngineRequest, build_runners
 
-    found, chosen_device = source.found, pick_device(device)
+    found, chosen_device = source.found, pick_device(wanted.device)
     loaded = load_model(found.folder, found.name, from_user=found.from_user)
     if source.seed is not None:
         loaded = randomised(loaded, source.seed)
-    encoder = build_encoder(loaded)
+    encoder = at_loudness(build_encoder(loaded), wanted.loudness)
     spec = encoder.spec
-    numbers = resolve_layers(layers, spec.name, spec.n_layers, spec.last)
-    runners, choice = build_runners(encoder, numbers, EngineRequest(engine, precision, chosen_device))
+    numbers = resolve_layers(wanted.layers, spec.name, spec.n_layers, spec.last)
+    runners, choice = build_runners(encoder, numbers, EngineRequest(wanted.engine, wanted.precision, chosen_device))
     log.info("%s on %s, %s (%s)", choice.engine, chosen_device.device, choice.precision, choice.precision_reason)
     return ReadyEncoder(source, loaded, encoder, numbers, runners, chosen_device, choice)

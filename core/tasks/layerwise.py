@@ -39,6 +39,7 @@ MEL_RATE = 16_000
 
 MODEL_FACTS = (
     *("architecture", "model_path", "model_source", "model_sha256", "model_config_sha256", "fine_tuned"),
+    *("layer_names", "encoder_notes"),
     *("n_layers_total", "hidden_size", "clock", "sample_rate", "frame_stride", "chunk_seconds", "context_seconds"),
     *("device", "engine", "engine_reason", "precision", "precision_reason", "versions"),
 )

@@ -243,3 +243,12 @@ def test_memory_does_not_grow_with_the_length(tmp_path, request):
         (tmp_path / "long.wav").write_bytes(wav_bytes(second * (seconds // 2), rate=11025))
         peaks.append(int(run_python(PEAK, tmp_path / "long.wav", cwd=request.config.rootpath)) / 1024)
     assert peaks[1] - peaks[0] < 8, f"peaks of {peaks} MB"
+
+
+def test_a_scaled_signal_reads_the_same_samples_times_the_factor():
+    samples = np.random.default_rng(0).standard_normal(5_000).astype(np.float32) + 0.5
+    with Signal.from_array(samples, 16_000) as signal:
+        twin = signal.scaled(-0.5).scaled(4.0)
+        np.testing.assert_array_equal(twin.read(7, 4_000), samples[7:4_000] * np.float32(-2))
+        np.testing.assert_array_equal(signal.read(0, 5_000), samples)
+        assert (twin.mean, twin.std, twin.peak) == pytest.approx((-2 * signal.mean, 2 * signal.std, 2 * signal.peak))

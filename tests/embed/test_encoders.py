@@ -450,6 +450,29 @@ def test_quantised_states_of_a_long_recording_do_not_depend_on_windows(family, f
     assert (np.abs(whole - cut).max(axis=(0, 2)) < 1e-6).mean() > 0.999
 
 
+@pytest.mark.parametrize("family", CODECS)
+def test_a_codec_never_computes_more_at_once_for_a_longer_recording(family, folders):
+    encoder, largest = make_encoder(folders(family)), {}
+    rate = encoder.spec.clock.sampling_rate
+    for seconds in (15, 60):
+        sizes = []
+
+        def local(samples, sizes=sizes):
+            sizes.append(samples.size)
+            frames = -(-samples.shape[1] // 320)
+            shape = (len(samples), frames, 16) if family == "encodec-48khz" else (frames, encoder.lstm.input_size)
+            return np.zeros(shape, np.float32)
+
+        runners = torch_runners(encoder.networks((0,)), "cpu", "fp32") | {"local": local}
+        with Signal.from_array(np.zeros(seconds * rate, np.float32), rate) as signal:
+            stream = encoder.open(signal, runners)
+            for start in range(0, seconds * rate // 320, 500):
+                stream.read(start, min(start + 500, seconds * rate // 320))
+        largest[seconds] = max(sizes)
+        assert sum(sizes) < 1.25 * seconds * rate
+    assert largest[15] == largest[60] <= 6 * rate
+
+
 def test_last_is_a_codecs_encoder_output(folders):
     spec = make_encoder(folders("encodec")).spec
     assert resolve_layers("last", spec.name, spec.n_layers, spec.last) == (0,)

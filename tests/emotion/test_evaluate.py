@@ -256,8 +256,8 @@ def test_progress_is_told_and_the_evaluators_own_work_is_short():
     names, labels = names_of(examples), labels_of(examples)
     best = np.inf
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         evaluate(examples, labels, names, folds, lambda _: lambda _: ready, "", lambda step: told.append(step))
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     assert [step.done for step in told[:11]] == list(range(11)) and {step.stage for step in told} == {"folds"}
     assert best < 1.0

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
-from core.emotion.head_files import head_config, read_head, training_facts, write_head
+from core.checkpoints.load import checkpoint_hashes
+from core.emotion.head_files import EncoderFacts, head_config, read_head, training_facts, write_head
 from core.scoring import INTENDED_USE, Estimate
 from tests.checkpoints.test_heads import FORMS
 from tests.emotion.heads_made import ENCODER, LABELS, make_head
 from tests.scoring_fakes import make_emotion
+from tests.tiny_models import save_tiny
 
 
 def measured(**changes):
@@ -127,9 +130,17 @@ def test_labels_cannot_break_the_cards_tables(tmp_path):
     assert r"| a\|b | " in text
 
 
-def test_the_use_snippet_runs(tmp_path, monkeypatch, capsys):
+def test_the_use_snippet_runs_with_the_encoder_that_the_head_goes_with(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "tiny"
+    save_tiny(folder, "wav2vec2")
+    hashes = checkpoint_hashes(folder, "tiny", from_user=True)
+    facts = EncoderFacts("tiny", *hashes, 16_000, str(folder))
+    head = replace(make_head(layers=(0, 2), dim=64, reference=False), threshold=0.0)
     (tmp_path / "checkpoints").mkdir()
-    text = (write(tmp_path / "checkpoints" / "mine", make_head()) / "README.md").read_text()
+    write_head(tmp_path / "checkpoints" / "mine", head, head_config(head, LABELS, facts), {"seed": 0})
+    text = (tmp_path / "checkpoints" / "mine" / "README.md").read_text()
     monkeypatch.chdir(tmp_path)
+    soundfile.write("clip.wav", 0.1 * np.sin(0.1 * np.arange(16_000)), 16_000)
     exec(re.search(r"```python\n(.+?)```", text, re.DOTALL)[1], {})
-    assert "tiny" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert any(f"clip.wav {label} " in said for label in LABELS)

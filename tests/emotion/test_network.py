@@ -66,9 +66,8 @@ def test_a_head_is_its_network_in_numbers(monkeypatch, settings):
     for row in range(len(examples)):
         frames = torch.from_numpy(examples.frames[row][None]) if examples.frames else None
         pooled = torch.from_numpy(examples.features[:, row].copy()[None])
-        real = None if frames is None else torch.ones(1, frames.shape[2], dtype=torch.bool)
         with torch.inference_mode():
-            expected = network(pooled) if frames is None else network(frames, real)
+            expected = network(pooled if frames is None else frames)
         found = head.logits(head.pooled(examples.take(np.array([row]))).features)
         assert found == pytest.approx(expected.numpy(), abs=1e-5)
 
@@ -82,16 +81,16 @@ def test_padding_changes_nothing_and_the_attention_finds_what_counts(learned_hea
     scores = learned_head.mixed(clip) @ learned_head.attention
     assert scores[marked].min() > scores[~marked].max()
     reader = networks._reader(strangers)
-    frames, real = reader(np.array([0, 1, 2]))
-    assert real.sum(dim=1).tolist() == [strangers.frames[row].shape[1] for row in range(3)]
+    frames, lengths = reader(np.array([0, 1, 2]))
+    assert lengths.tolist() == [strangers.frames[row].shape[1] for row in range(3)]
     torch.manual_seed(0)
     network = networks.EmotionNetwork(
         networks.Mixture(networks.scales_of(strangers.frames), None), N_CLASSES, attention=True
     ).eval()
-    torch.nn.init.normal_(network.query)
+    torch.nn.init.normal_(network.attention.query)
     with torch.inference_mode():
         alone = torch.cat([network(*reader(np.array([row]))) for row in range(3)])
-        assert network(frames, real).numpy() == pytest.approx(alone.numpy(), abs=1e-6)
+        assert network(frames, lengths).numpy() == pytest.approx(alone.numpy(), abs=1e-6)
 
 
 def test_speakers_who_were_not_heard_are_recognised(pooled_head):

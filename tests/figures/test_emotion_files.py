@@ -14,12 +14,12 @@ from core.embed.formats import json_bytes
 from core.errors import InputError
 from core.figures.emotion.exports import emotion_tables, timeline_csv, write_emotion_tables
 from core.figures.emotion.paper import write_emotion_figures, write_map_figures
-from core.figures.emotion.report import INTENDED_USE, emotion_report_html
+from core.figures.emotion.report import emotion_report_html
 from core.figures.emotion.summary import emotion_summary
 from core.figures.sheets.emotion_scores import scores_sheet
 from core.figures.sheets.sheet import Style
 from core.figures.tables import Table
-from core.scoring import Estimate
+from core.scoring import INTENDED_USE, Estimate
 from tests.figures.test_report import HOSTILE, Page
 from tests.scoring_fakes import make_emotion, make_map, make_metrics, make_prediction
 
@@ -47,7 +47,7 @@ def hostile(findings):
     return replace(
         findings,
         **evaluations,
-        corpus={"name": HOSTILE, "mapping": {HOSTILE: HOSTILE}, "classes": {HOSTILE: 1}, HOSTILE: HOSTILE},
+        corpus={"name": HOSTILE, "mapping": {HOSTILE: HOSTILE}, "counts": {HOSTILE: 1}, HOSTILE: HOSTILE},
         model={HOSTILE: HOSTILE},
         settings={HOSTILE: HOSTILE},
         cross=tuple(replace(one, train=HOSTILE, test=HOSTILE, labels=labels) for one in findings.cross),
@@ -87,7 +87,7 @@ def test_warnings_come_before_the_score(page):
         "Every draw used the seed 0.",
         "cd" * 32,
         "broken.wav holds no sound",
-        INTENDED_USE[1],
+        INTENDED_USE,
         "Labels of the data and their classes",
         "summary.json",
         "Extra",

@@ -107,6 +107,27 @@ def test_loudness_does_not_change_a_normalised_model(model, tmp_path):
     np.testing.assert_allclose(states[0], states[1], atol=1e-3)
 
 
+def test_a_codec_keeps_loudness_unless_asked_and_says_so(tmp_path):
+    save_tiny(tmp_path / "codec", "encodec")
+    samples = noise(2)
+    samples[:100] += 0.02
+    quiet, loud = (write(tmp_path / f"{gain}.wav", samples * gain, subtype="FLOAT") for gain in (1, 4))
+    apart = {}
+    for loudness in ("keep", "normalise"):
+        settings = EmbedSettings(model=str(tmp_path / "codec"), layers="0,3", loudness=loudness)
+        results = [tasks.embed(path, settings, OutputSettings(tmp_path / loudness)) for path in (quiet, loud)]
+        states = [result.embeddings() for result in results]
+        apart[loudness] = np.abs(states[0][0] - states[1][0]).max() / states[1][0].std()
+        facts = results[0].info.metadata
+        assert facts["layer_names"] == ["encoder output", "quantised, 6 kbps"]
+        assert [("keeps loudness" in note, "root mean square" in note) for note in facts["encoder_notes"]] == [
+            (loudness == "keep", loudness == "normalise")
+        ]
+    assert apart["normalise"] < 1e-3 < 0.01 < apart["keep"]
+    with pytest.raises(InputError, match="keep or normalise"):
+        tasks.embed(quiet, EmbedSettings(model=str(tmp_path / "codec"), loudness="loud"), OutputSettings(tmp_path))
+
+
 def test_a_second_call_uses_the_model_in_memory_and_a_changed_folder_does_not(tmp_path):
     folder = tmp_path / "model"
     save_tiny(folder, "wav2vec2")

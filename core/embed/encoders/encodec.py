@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from core.clock import FrameClock
-from core.embed.encoder import BlockBuffer, Encoder, EncoderSpec, FeatureStream, Runners
+from core.embed.encoder import KEEPS_LOUDNESS, BlockBuffer, Encoder, EncoderSpec, FeatureStream, Runners
 from core.errors import CheckpointError
 from core.models.encodec import (
     Codec,
@@ -148,7 +148,7 @@ class EncodecStreamEncoder(EncodecEncoder):
     time_axis = MappingProxyType({"local": 1, "recurrent": 0, "head": 0, "states": 0})
 
     def __init__(self, loaded: LoadedModel, codec: Codec) -> None:
-        super().__init__(loaded, codec, notes=("The codec keeps loudness: a quieter recording has other values.",))
+        super().__init__(loaded, codec, notes=(KEEPS_LOUDNESS,))
         layers = list(loaded.model.encoder.layers)
         at = next(index for index, layer in enumerate(layers) if isinstance(getattr(layer, "lstm", None), nn.LSTM))
         self.lstm = layers[at].lstm

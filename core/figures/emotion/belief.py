@@ -40,7 +40,8 @@ def reliability_caption(evaluation: Evaluation) -> str:
     return (
         f"Each mark is a bin of {each}, {sizes(evaluation)}: on the diagonal a head is right as often as it is sure; "
         f"below it, it is too sure. ECE, the mean distance from the diagonal: {decimal(evaluation.ece_uncalibrated)} "
-        f"before and {decimal(evaluation.ece)} after temperatures were fitted on validation speakers.{width}"
+        f"before and {decimal(evaluation.ece)} after temperatures were fitted on validation speakers; a "
+        f"calibrated head would be measured to have {evaluation.ece_by_chance:.3f}, by chance.{width}"
     )
 
 

@@ -112,7 +112,15 @@ def map_caption(found: EmbeddingMap, method: str) -> str:
     )
     note = found.notes.get(method, "")
     return " ".join(
-        filter(None, [f"Each point is a clip, {_counts(found)}.", sentence(note), kept, neighbour_sentence(found)])
+        filter(
+            None,
+            [
+                f"Each point is a clip, {_counts(found)}.",
+                sentence(f"{method}: {note}" if note else ""),
+                kept,
+                neighbour_sentence(found),
+            ],
+        )
     )
 
 

@@ -83,11 +83,14 @@ def prediction_caption(prediction: Prediction) -> str:
     """Say what the probabilities are, where the threshold lies, and how far the recording is from training clips."""
     said = prediction.clip
     held = f"It abstains here: {WHY.get(said.why, said.why)}." if not said.label else "It does not abstain here."
+    far = (
+        f" Distance from the training clips: {number(said.distance)} of the limit that 95 % of unheard speakers' clips "
+        "stay below."
+    )
     return (
         f"Calibrated probabilities of {prediction.head} on {prediction.model}, for {said.stop - said.start:.1f} s, "
         f"among the {len(prediction.labels)} classes that it knows; below {prediction.threshold:.2f} it says nothing. "
-        f"{held} Distance from the training clips: {number(said.distance)} of the limit that 95 % of unheard speakers' "
-        "clips stay below."
+        f"{held}{far if np.isfinite(said.distance) else ''}"
     )
 
 

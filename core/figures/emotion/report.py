@@ -35,18 +35,14 @@ from core.figures.emotion.training import training_caption, training_figure
 from core.figures.layers.style import counted, sentence
 from core.figures.report_page import Page, Section, drawing, page_html
 from core.figures.tables import Table
-from core.scoring import EmotionFindings
+from core.scoring import INTENDED_USE, EmotionFindings
 
 HALF = 8
 """Classes up to which a confusion matrix is read in half a page."""
 
-INTENDED_USE = (
-    "What is recognised is how a voice sounds to people who labelled recordings, mostly acted ones; it is not what "
-    "somebody feels.",
-    "Not for decisions about people. In the European Union inferring emotions at work and in education is prohibited, "
-    "with few exceptions (Regulation (EU) 2024/1689, Article 5); where it is not, people have to be told (Article 50).",
+SCOPE = (
     "Scores hold for speakers, sentences, languages and microphones like those of this corpus; see the other corpora, "
-    "where there are any.",
+    "where there are any."
 )
 
 
@@ -77,7 +73,7 @@ def emotion_report_html(
         _layers(findings),
         _training(metrics),
         _measured(findings),
-        Section("use", "What this may be used for", items=INTENDED_USE),
+        Section("use", "What this may be used for", texts=(INTENDED_USE, SCOPE)),
         Section("failures", "Left out", tables=tuple(one for one in (failure_table(findings),) if one.rows)),
         Section("more", "More tables", tables=tuple(tables)),
         Section("files", "Files beside this report", items=tuple(downloads)),

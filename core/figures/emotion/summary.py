@@ -61,6 +61,7 @@ def _rest(one: Evaluation) -> dict[str, Any]:
         "ece_ci": interval(one.ece),
         "ece_uncalibrated": one.ece_uncalibrated.value,
         "ece_uncalibrated_ci": interval(one.ece_uncalibrated),
+        "ece_by_chance": one.ece_by_chance,
         "majority": one.majority,
         "recalls": {
             label: {"recall": recall.value, "ci": interval(recall), "n": int(n)}

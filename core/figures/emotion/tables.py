@@ -25,6 +25,7 @@ def score_table(findings: EmotionFindings) -> Table:
         ("macro F1", *(estimated(one.macro_f1) for _, one in named)),
         ("ECE before calibration", *(decimal(one.ece_uncalibrated) for _, one in named)),
         ("ECE", *(decimal(one.ece) for _, one in named)),
+        ("ECE of a calibrated one by chance", *(f"{one.ece_by_chance:.3f}" for _, one in named)),
         ("UAR of chance", *(score(one.chance) for _, one in named)),
         ("WA of the majority class", *(score(one.majority) for _, one in named)),
     ]
@@ -119,7 +120,7 @@ def cross_table(scores: tuple[CrossScore, ...]) -> Table:
 
 def mapping_table(findings: EmotionFindings) -> Table:
     """Return which class each label of the data became, with the clips of each class."""
-    mapping, counts = findings.corpus.get("mapping") or {}, findings.corpus.get("classes") or {}
+    mapping, counts = findings.corpus.get("mapping") or {}, findings.corpus.get("counts") or {}
     rows = tuple(
         (str(given), str(label) or "left out", f"{counts[label]:,}" if label in counts else "–")
         for given, label in mapping.items()
@@ -129,7 +130,7 @@ def mapping_table(findings: EmotionFindings) -> Table:
 
 def fact_tables(findings: EmotionFindings) -> tuple[Table, ...]:
     """Return all that is known about corpus, model and settings, a table each; none that is empty."""
-    shown = {name: value for name, value in findings.corpus.items() if name not in ("mapping", "classes")}
+    shown = {name: value for name, value in findings.corpus.items() if name not in ("mapping", "counts")}
     tables = (
         _facts("The corpus", shown),
         _facts("The model", findings.model),

@@ -5,39 +5,38 @@ from typing import Any
 
 import numpy as np
 
-from core.figures.emotion.style import BESIDE, MAIN, finished
-from core.figures.layers.style import counted, layout, title
+from core.figures.emotion.style import BESIDE, MAIN, finished, known
+from core.figures.layers.style import counted, layout, plain, title
 from core.figures.plotly_json import INK, Figure, axis
 
 CURVES = {
-    "train_loss": ("training loss", MAIN, "solid", "y"),
+    "loss": ("training loss", MAIN, "solid", "y"),
     "validation_loss": ("validation loss", BESIDE, "dash", "y"),
     "validation_uar": ("validation UAR", "#228833", "solid", "y2"),
 }
 """By the names of ``metrics.jsonl``: what it is, its look, and which of the two plots it stands in."""
 
-FINAL = -1
+FOR_USE = -1
 """Number of the fold that is the final fit on everything."""
 
 
 def training_figure(lines: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw the losses above and the UAR of validation speakers below, a line a fold; the last fold stands out.
+    """Draw the losses above and the UAR of validation speakers below, a line a fit; the latest one stands out.
 
     Args:
-        lines: Lines of ``metrics.jsonl``: ``epoch`` and any of :data:`CURVES`, with ``fold`` where there are several;
-            others are left out.
+        lines: Lines of ``metrics.jsonl``: ``epoch`` and any of :data:`CURVES`; ``part``, ``fold`` and ``fit`` say
+            which fit they are of. Lines without an epoch are left out.
     """
-    known = [line for line in lines if "epoch" in line]
-    folds = list(dict.fromkeys(line.get("fold", FINAL) for line in known))
+    fits = fits_of(lines)
     traces = [
         trace
-        for place, fold in enumerate(folds)
-        for trace in _fold_traces([line for line in known if line.get("fold", FINAL) == fold], place == len(folds) - 1)
+        for place, (name, own) in enumerate(fits.items())
+        for trace in _fit_traces(name, own, place == len(fits) - 1)
     ]
     drawn = layout(
         height=520,
         margin={"l": 62, "r": 14, "t": 84, "b": 60},
-        title=title("Training", _progress(known, folds)),
+        title=title("Training", _progress(fits)),
         xaxis=axis(title={"text": "epoch", "standoff": 6}, anchor="y2", rangemode="tozero"),
         yaxis=axis(title={"text": "loss"}, domain=[0.48, 1], rangemode="tozero"),
         yaxis2=axis(title={"text": "UAR"}, domain=[0, 0.4], range=[0, 1], tickformat=".0%"),
@@ -47,27 +46,41 @@ def training_figure(lines: Sequence[Mapping[str, Any]]) -> Figure:
 
 def training_caption(lines: Sequence[Mapping[str, Any]]) -> str:
     """Say what the lines are."""
-    folds = len({line.get("fold", FINAL) for line in lines if "epoch" in line})
     return (
-        f"{counted(folds, 'fold').capitalize()}, a line each, the latest one thick. Validation speakers are none of "
-        "the trained nor of the tested ones; a ring marks the lowest validation loss, whose weights are kept. These "
-        "UARs chose when to stop and are no result."
+        f"{counted(len(fits_of(lines)), 'fit').capitalize()}, a line each, the latest one thick. Validation clips are "
+        "none of the trained nor of the tested ones; a ring marks the lowest validation loss. These UARs choose when "
+        "to stop and are no result."
     )
 
 
-def fold_title(fold: int) -> str:
-    """Name a fold for people.
+def fits_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Group lines by the fit that they are of, by its name; the one that was told of last is the last."""
+    fits: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        if "epoch" in line:
+            name = fit_name(line)
+            fits[name] = [*fits.pop(name, []), line]
+    return fits
 
-    >>> fold_title(0), fold_title(-1)
-    ('fold 1', 'all speakers')
+
+def fit_name(line: Mapping[str, Any]) -> str:
+    """Name the fit that a line is of.
+
+    >>> fit_name({"part": "head", "fold": 0, "fit": "fold 2 of 5"}), fit_name({"fold": -1, "fit": "all speakers"})
+    ('head, fold 1, validation fold 2 of 5', 'for use, all speakers')
     """
-    return "all speakers" if fold == FINAL else f"fold {fold + 1}"
+    fold = line.get("fold")
+    outer = "" if fold is None else "for use" if fold == FOR_USE else f"fold {int(fold) + 1}"
+    inner = str(line.get("fit", ""))
+    inner = f"validation {inner}" if inner.startswith("fold") else inner
+    return ", ".join(filter(None, [str(line.get("part", "")), outer, inner]))
 
 
-def _progress(lines: Sequence[Mapping[str, Any]], folds: Sequence[int]) -> str:
-    if not lines:
+def _progress(fits: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    if not fits:
         return "nothing yet"
-    return f"{fold_title(folds[-1])}, epoch {lines[-1]['epoch']}"
+    name = list(fits)[-1]
+    return plain(f"{name + ': ' if name else ''}epoch {fits[name][-1]['epoch']:g}")
 
 
 def _keys() -> list[dict[str, Any]]:
@@ -78,29 +91,30 @@ def _keys() -> list[dict[str, Any]]:
     ]
 
 
-def _fold_traces(lines: Sequence[Mapping[str, Any]], latest: bool) -> list[dict[str, Any]]:
-    fold = fold_title(lines[0].get("fold", FINAL))
-    traces = [
-        {
+def _fit_traces(name: str, lines: Sequence[Mapping[str, Any]], latest: bool) -> list[dict[str, Any]]:
+    traces = []
+    for key, (told, colour, dash, upright) in CURVES.items():
+        # Losses in training and in validation may come in lines of their own.
+        own = [line for line in lines if line.get(key) is not None]
+        drawn = {
             "type": "scatter",
             "mode": "lines",
-            "x": [line["epoch"] for line in lines],
-            "y": [_finite(line.get(key)) for line in lines],
+            "x": [line["epoch"] for line in own],
+            "y": known(np.array([line[key] for line in own], dtype=np.float64)),
             "yaxis": upright,
             "line": {"color": colour, "dash": dash, "width": 2.5 if latest else 1},
             "opacity": 1.0 if latest else 0.45,
             "showlegend": False,
-            "name": name,
-            "hovertemplate": f"{fold}, epoch %{{x}}: %{{y:.3f}}<extra>{name}</extra>",
+            "name": told,
+            "hovertemplate": f"{plain(name)}<br>epoch %{{x:.4~g}}: %{{y:.3f}}<extra>{told}</extra>",
         }
-        for key, (name, colour, dash, upright) in CURVES.items()
-        if any(line.get(key) is not None for line in lines)
-    ]
+        traces += [drawn] if own else []
     return [*traces, *_best(lines, latest)]
 
 
 def _best(lines: Sequence[Mapping[str, Any]], latest: bool) -> list[dict[str, Any]]:
-    losses = np.array([_finite(line.get("validation_loss")) for line in lines], dtype=np.float64)
+    validated = [line for line in lines if line.get("validation_loss") is not None]
+    losses = np.array([line["validation_loss"] for line in validated], dtype=np.float64)
     if not np.isfinite(losses).any():
         return []
     best = int(np.nanargmin(losses))
@@ -108,14 +122,10 @@ def _best(lines: Sequence[Mapping[str, Any]], latest: bool) -> list[dict[str, An
         {
             "type": "scatter",
             "mode": "markers",
-            "x": [lines[best]["epoch"]],
+            "x": [validated[best]["epoch"]],
             "y": [float(losses[best])],
             "marker": {"symbol": "circle-open", "size": 10 if latest else 6, "color": INK, "line": {"width": 2}},
             "hoverinfo": "skip",
             "showlegend": False,
         }
     ]
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if value is not None and np.isfinite(value) else None

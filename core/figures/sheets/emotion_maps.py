@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.figures.emotion.maps import COLOURINGS, neighbour_sentence
+from core.figures.layers.style import sentence
 from core.figures.sheets.points import MOST_CLASSES, Colouring, classes_of, draw_points, point_looks
 from core.figures.sheets.sheet import DOUBLE, MM, new_figure, short
 from core.scoring import EmbeddingMap
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def map_sheet(found: EmbeddingMap) -> "Figure":
     """Draw all maps, each in both colours."""
     names = list(found.maps)
-    notes = " ".join(f"{name}: {note}." for name, note in found.notes.items() if note)
+    notes = " ".join(sentence(f"{name}: {note}") for name, note in found.notes.items() if note)
     caption = f"n = {len(found.clips):,} clips of {len(np.unique(found.speakers)):,} speakers. {notes} "
     figure = new_figure(
         DOUBLE, len(names) * 62 * MM, "Clips by emotion and by speaker", caption + neighbour_sentence(found)

@@ -11,8 +11,8 @@ from core.arrays import OnProgress, ignore_progress
 from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples, Trainer
 from core.figures.names import file_label
-from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Evaluation, Fold
-from core.tasks.emotion.examples import Voices, check_request, gather, opened_corpus
+from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Evaluation, Fold, LabelledCorpus
+from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled
 from core.tasks.emotion.requests import EmotionRequest
 from core.tasks.emotion.watch import Watch, watched
 from core.tasks.encoders import Source
@@ -32,7 +32,8 @@ def evaluate_emotion(
         StrataError: anything that is wrong with the data, the model or a setting.
     """
     check_request(request)
-    with watched(run_folder, on_progress) as watch, opened_corpus(request.data, request.corpus) as corpus:
+    with watched(run_folder, on_progress) as watch:
+        corpus = read_labelled(request.data, request.corpus, request)
         voices = gather(corpus, request, watch.on_progress)
         return evaluate_voices(voices, request, watch)
 
@@ -51,12 +52,11 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
     baseline = _evaluated(voices.baseline, voices, folds, plain, request.baseline, watch)
     shuffled = None
     if request.shuffled:
-        names = tuple(clip.name for clip in corpus.clips)
-        control = shuffled_within_speakers(voices.pooled, names, request.head.seed)
+        control = shuffled_within_speakers(voices.pooled, request.head.seed)
         shuffled = _evaluated(control, voices, folds, plain, "shuffled labels", watch)
     cross, cross_notes = _crossed(voices, main, request, watch) if request.test else ((), ())
     return EmotionFindings(
-        _corpus_facts(voices),
+        corpus_facts(voices),
         model,
         asdict(request.head) | {"folds": request.folds, "n_folds": len(folds), "baseline": request.baseline},
         main,
@@ -115,12 +115,20 @@ def _crossed(
 
     assert request.test is not None
     settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
-    with opened_corpus(request.test, settings) as corpus:
-        other = gather(corpus, request, watch.on_progress)
-    here = Side(voices.corpus.name, voices.corpus.labels, voices.examples, main)
-    there = Side(other.corpus.name, other.corpus.labels, other.examples)
+    other = gather(read_labelled(request.test, settings, request), request, watch.on_progress)
+    names = _common_names(voices.corpus)
+    here = Side(voices.corpus.name, names, voices.examples, replace(main, labels=names))
+    there = Side(other.corpus.name, _common_names(other.corpus), other.examples)
     scores = cross_scores(here, there, trainers(request, watch, "cross"), watch.on_progress, request.head.seed)
     return scores, tuple(f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings)
+
+
+def _common_names(corpus: LabelledCorpus) -> tuple[str, ...]:
+    """Names of the classes that two corpora can share: happy and happiness are one, if a corpus has but one of them."""
+    from core.emotion.corpora import class_of
+
+    names = tuple(class_of(label) for label in corpus.labels)
+    return names if len(set(names)) == len(names) else corpus.labels
 
 
 def model_facts(request: EmotionRequest, voices: Voices) -> dict[str, Any]:
@@ -139,7 +147,7 @@ def model_facts(request: EmotionRequest, voices: Voices) -> dict[str, Any]:
     }
 
 
-def _corpus_facts(voices: Voices) -> dict[str, Any]:
+def corpus_facts(voices: Voices) -> dict[str, Any]:
     """What the corpus is."""
     from core.emotion.corpora import fingerprint
 

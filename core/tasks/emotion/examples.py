@@ -1,8 +1,6 @@
 """From a request to what heads are trained on: clips with features of the encoder and of the baseline."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,13 +80,11 @@ def check_request(request: EmotionRequest) -> None:
         raise InputError(f"Got the layer {head.layer!r}; expected all, last or one number, such as 6.")
 
 
-@contextmanager
-def opened_corpus(data: Path, settings: CorpusSettings) -> Iterator[LabelledCorpus]:
-    """Read a corpus; what a zip holds lies in a temporary folder for as long."""
+def read_labelled(data: Path, settings: CorpusSettings, request: EmotionRequest) -> LabelledCorpus:
+    """Read a corpus; what a zip holds lies beside the features, where it is found again."""
     from core.emotion.corpora import read_corpus
 
-    with tempfile.TemporaryDirectory(prefix="strata-") as folder:
-        yield read_corpus(data, settings, Path(folder))
+    return read_corpus(data, settings, request.features_dir / "unpacked", confined=request.confined)
 
 
 def gather(corpus: LabelledCorpus, request: EmotionRequest, on_progress: OnProgress) -> Voices:

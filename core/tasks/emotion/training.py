@@ -10,7 +10,7 @@ from core.emotion.head import Head
 from core.errors import DataError
 from core.scoring import EmotionFindings
 from core.tasks.emotion.evaluation import evaluate_voices, trainers
-from core.tasks.emotion.examples import Voices, check_request, gather, opened_corpus
+from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled
 from core.tasks.emotion.requests import EmotionRequest, TrainedHead
 from core.tasks.emotion.watch import Watch, watched
 
@@ -43,7 +43,8 @@ def train_emotion(
 
     check_request(request)
     check_head_target(output, force=force)
-    with watched(run_folder, on_progress) as watch, opened_corpus(request.data, request.corpus) as corpus:
+    with watched(run_folder, on_progress) as watch:
+        corpus = read_labelled(request.data, request.corpus, request)
         voices = gather(corpus, request, watch.on_progress)
         findings = evaluate_voices(voices, request, watch)
         watch.on_progress(Progress("train on all speakers", 0, 1, "head"))
@@ -55,9 +56,9 @@ def train_emotion(
 
 def fit_all(voices: Voices, request: EmotionRequest, watch: Watch) -> Head:
     """Fit on all speakers, with temperature, threshold and reference from held-out ones among them."""
-    from core.emotion.evaluate import fit_head
+    from core.emotion.evaluate import finished
 
-    return fit_head(trainers(request, watch, "final")(-1), voices.examples)
+    return finished(trainers(request, watch, "final")(-1)(voices.examples), voices.examples)
 
 
 def _write(

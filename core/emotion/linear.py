@@ -1,0 +1,237 @@
+"""The default head: linear on a mixture of layers, with everything chosen on speakers held out in training.
+
+A kernel ridge regression on the classes (n clips, far more dims, so that the clips' products are all it takes) gives
+each training clip its held-out scores in closed form, group of speakers by group of speakers (Cook & Weisberg 1982;
+An, Liu & Venkatesh 2007, Pattern Recognition 40:2154), instead of by fitting again without each. What these scores
+tell of the classes decides how much each layer counts and how strong the ridge is, and a small discriminant on them
+turns scores into logits. The result is one affine map of the standardised layers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.emotion.calibration import fit_temperature
+from core.emotion.folds import speaker_folds
+from core.emotion.head import Affine, Examples, Head, HeldOut
+from core.scoring import HeadSettings
+
+RIDGES = (0.03, 0.1, 0.3, 1.0)
+"""Strengths to choose from, in units of a clip's mean squared length."""
+
+LAYER_RIDGE = 0.1
+"""With which layers are compared."""
+
+SHARPNESS = 10.0
+"""A layer counts exp(- SHARPNESS * nats that its held-out loss is above the best layer's): one that is .1 nats worse
+counts 0.37 as much, one that is .5 worse 0.007."""
+
+SHRINKAGE = 0.1
+"""Of the discriminant's covariance towards its mean variance."""
+
+MOST_GROUPS = 10
+"""Groups of training speakers that are held out in turn."""
+
+MOST_COMPARED = 2_500
+"""Clips that layers and ridges are compared on, evenly drawn; the work grows with the third power of their number."""
+
+MOST_FITTED = 10_000
+"""Clips that are fitted, evenly drawn."""
+
+NEVER = -50.0
+"""Logit of a class that no training clip has."""
+
+
+def train_linear(examples: Examples, settings: HeadSettings) -> Head:
+    """Train the head; nothing but these examples decides anything.
+
+    Args:
+        examples: Pooled layers of the training clips.
+        settings: ``class_weights`` and ``seed`` are used.
+
+    Returns:
+        A head with held-out logits; temperature, threshold and reference are not set.
+    """
+    rng = np.random.default_rng(settings.seed)
+    fitted = _drawn(len(examples), MOST_FITTED, rng)
+    mean, scale = _mean_and_scale(examples.features[:, fitted])
+    layers = ((examples.features - mean[:, None]) / scale[:, None]).astype(np.float32)
+    compared = fitted[_drawn(len(fitted), MOST_COMPARED, rng)]
+    small = _Problem.of(examples.take(compared), settings)
+    losses = np.array([small.loss(small.ridge(_kernel(layer[compared]), LAYER_RIDGE)) for layer in layers])
+    weights = np.exp(-SHARPNESS * (losses - losses.min()))
+    weights /= weights.sum()
+    mixed = _mixed_kernel(layers[:, compared], weights)
+    ridge_losses = [small.loss(small.ridge(mixed, ridge)) for ridge in RIDGES]
+    ridge = RIDGES[int(np.argmin(ridge_losses))]
+    whole = small if len(compared) == len(fitted) else _Problem.of(examples.take(fitted), settings)
+    kernel = mixed if whole is small else _mixed_kernel(layers[:, fitted], weights)
+    fit = whole.ridge(kernel, ridge)
+    notes = {"ridge": ridge, "layer_losses": losses.tolist(), "n_fitted": len(fitted)}
+    return Head(
+        examples.layers, settings.pooling, mean, scale, weights, "concatenated",
+        (_affine(layers[:, fitted], fit, whole.discriminant(fit)),),
+        held_out=whole.held_out(fit, fitted), notes=notes,
+    )  # fmt: skip
+
+
+def _drawn(n: int, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers of all clips, or of as many as are taken."""
+    return np.arange(n) if n <= most else np.sort(rng.choice(n, most, replace=False))
+
+
+def _mean_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = features.mean(axis=1, dtype=np.float64)
+    spread = features.std(axis=1, dtype=np.float64)
+    # What does not vary but for rounding says nothing, and must not be blown up to the size of the rest.
+    return mean, np.where(spread > 1e-6 * (np.abs(mean) + 1e-12), spread, np.inf)
+
+
+def _kernel(rows: np.ndarray) -> np.ndarray:
+    """Products of all clips of one layer, (n, n), with a mean of 1 on the diagonal."""
+    products: np.ndarray = rows @ rows.T
+    return products / max(_mean_square(rows), 1e-30)
+
+
+def _mean_square(rows: np.ndarray) -> float:
+    """Mean squared length of a clip."""
+    return float(np.einsum("nd,nd->", rows, rows, dtype=np.float64)) / len(rows)
+
+
+def _mixed_kernel(layers: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    total = np.zeros((layers.shape[1],) * 2, dtype=np.float32)
+    for layer, weight in zip(layers, weights, strict=True):
+        total += np.float32(weight) * _kernel(layer)
+    return total
+
+
+# -------------------------------------------------------------------------------------------------------------- fits
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A kernel ridge: f(x) = kernel(x, clips) @ ``coefficients`` + ``offset``.
+
+    ``held_out`` is f of each clip by a fit without its group.
+    """
+
+    coefficients: np.ndarray
+    offset: np.ndarray
+    held_out: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Discriminant:
+    """Linear discriminant on the few scores."""
+
+    weight: np.ndarray
+    offset: np.ndarray
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        return scores @ self.weight + self.offset
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Training clips without their features.
+
+    Attributes:
+        codes: (n,) numbers of the classes.
+        groups: (n,) numbers of the groups that are held out together.
+        importance: (n,) weight of each clip; their sum is n.
+        n_classes: Classes there are.
+        by_class: Whether classes count alike.
+    """
+
+    codes: np.ndarray
+    groups: np.ndarray
+    importance: np.ndarray
+    n_classes: int
+    by_class: bool
+
+    @classmethod
+    def of(cls, examples: Examples, settings: HeadSettings) -> "_Problem":
+        counts = np.bincount(examples.codes, minlength=examples.n_classes)
+        alike = len(examples) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        importance = alike[examples.codes] if settings.class_weights else np.ones(len(examples))
+        groups = _groups(examples, settings.seed)
+        return cls(examples.codes, groups, importance, examples.n_classes, settings.class_weights)
+
+    def ridge(self, kernel: np.ndarray, strength: float) -> _Fit:
+        """Minimise sum(importance * |one-hot - f|^2) + strength * |f|^2, with an offset that is not penalised.
+
+        Leaving a group out changes its residuals r to (Q_GG)^-1 alpha_G, where Q is the inverse of the system that
+        the coefficients alpha solve.
+        """
+        from scipy.linalg import cho_factor, cho_solve
+
+        n = len(kernel)
+        system = kernel.astype(np.float64)
+        system.flat[:: n + 1] += strength / self.importance
+        factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+        inverse = cho_solve(factor, np.eye(n), overwrite_b=True, check_finite=False)
+        ones = inverse.sum(axis=1)
+        inverse -= np.outer(ones, ones) / ones.sum()
+        wanted = np.eye(self.n_classes)[self.codes]
+        coefficients = inverse @ wanted
+        held_out = np.empty_like(wanted)
+        for group in np.unique(self.groups):
+            rows = np.flatnonzero(self.groups == group)
+            held_out[rows] = wanted[rows] - np.linalg.solve(inverse[np.ix_(rows, rows)], coefficients[rows])
+        return _Fit(coefficients, ones @ wanted / ones.sum(), held_out)
+
+    def loss(self, fit: _Fit) -> float:
+        """Mean negative log likelihood, in nats, of the cross-fitted logits at their best temperature."""
+        from scipy.special import log_softmax
+
+        logits = self.cross_fitted(fit)
+        logits = logits / fit_temperature(logits, self.codes)
+        likely = log_softmax(logits, axis=1)[np.arange(len(self.codes)), self.codes]
+        return -float(np.average(likely, weights=self.importance))
+
+    def discriminant(self, fit: _Fit, rows: np.ndarray | None = None) -> _Discriminant:
+        """Fit the discriminant on held-out scores, of some clips or of all."""
+        rows = np.arange(len(self.codes)) if rows is None else rows
+        scores, codes, weights = fit.held_out[rows], self.codes[rows], self.importance[rows]
+        counts = np.bincount(codes, weights, self.n_classes)
+        there = counts > 0
+        sums = np.eye(self.n_classes)[codes].T @ (scores * weights[:, None])
+        means = sums / np.where(there, counts, 1)[:, None]
+        within = scores - means[codes]
+        covariance = (within * (weights / counts[codes] / there.sum())[:, None]).T @ within
+        level = np.trace(covariance) / len(covariance)
+        covariance = (1 - SHRINKAGE) * covariance + (SHRINKAGE * level + 1e-9) * np.eye(len(covariance))
+        weight = np.linalg.solve(covariance, means.T)
+        prior = np.zeros(self.n_classes) if self.by_class else np.log(np.maximum(counts, 1e-30) / counts.sum())
+        offset = prior - np.einsum("cd,dc->c", means, weight) / 2
+        return _Discriminant(np.where(there, weight, 0.0), np.where(there, offset, NEVER))
+
+    def cross_fitted(self, fit: _Fit) -> np.ndarray:
+        """Logits of each clip, (n, classes), for which neither ridge nor discriminant had seen its group."""
+        logits = np.empty_like(fit.held_out)
+        for group in np.unique(self.groups):
+            inside = self.groups == group
+            logits[inside] = self.discriminant(fit, np.flatnonzero(~inside))(fit.held_out[inside])
+        return logits
+
+    def held_out(self, fit: _Fit, rows: np.ndarray) -> HeldOut:
+        """What calibration comes from."""
+        return HeldOut(self.cross_fitted(fit), self.codes, rows)
+
+
+def _groups(examples: Examples, seed: int) -> np.ndarray:
+    """Number of the group that each clip is held out with: whole speakers, or with one speaker a tenth of the clips."""
+    folds = speaker_folds(examples.speakers, examples.codes, MOST_GROUPS, seed)
+    groups = np.empty(len(examples), dtype=np.int64)
+    if not folds:
+        groups[np.argsort(examples.codes, kind="stable")] = np.arange(len(examples)) % min(MOST_GROUPS, len(examples))
+    for number, fold in enumerate(folds):
+        groups[fold.test] = number
+    return groups
+
+
+def _affine(layers: np.ndarray, fit: _Fit, discriminant: _Discriminant) -> Affine:
+    """Put ridge and discriminant together: one map of the standardised layers, each times its weight."""
+    parts = [layer.T @ fit.coefficients / max(_mean_square(layer), 1e-30) for layer in layers]
+    weight = (np.concatenate(parts) @ discriminant.weight).T
+    return Affine(weight, fit.offset @ discriminant.weight + discriminant.offset)
