@@ -157,9 +157,9 @@ def _open_smile() -> Any:
         import opensmile
     except ImportError as error:
         raise MissingPackage(
-            "The baseline egemaps needs the package opensmile, which is not installed: pip install opensmile. Mind its "
-            "licence: it is free for research, teaching and private use, and products need one from audEERING. The "
-            "baseline log-mel needs nothing."
+            f"The baseline egemaps needs the package opensmile, which cannot be imported ({error}): pip install "
+            "opensmile. Mind its licence: it is free for research, teaching and private use, and products need one "
+            "from audEERING. The baseline log-mel needs nothing."
         ) from error
     return opensmile.Smile(
         feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals

@@ -291,6 +291,7 @@ class NetworkTrainer:
         learned = self.settings.pooling == "learned"
         if learned and not examples.frames:
             raise InputError("The pooling learned needs the frames of each clip; got none. Use mean_std.")
+        examples = examples if learned else replace(examples, frames=())
         with seeded(self.settings.seed), one_thread():
             return self._train(examples, FRAME_FOLDS if learned else FOLDS)
 

@@ -108,6 +108,11 @@ def test_the_seed_decides_every_bit(pooled_head):
     assert not same(NetworkTrainer(replace(MLP, seed=1))(made()), pooled_head)
 
 
+def test_frames_are_only_for_a_learned_pooling():
+    examples, settings = made(frames=True), replace(MLP, epochs=1)
+    assert same(NetworkTrainer(settings)(examples), NetworkTrainer(settings)(replace(examples, frames=())))
+
+
 def test_scales_come_from_the_clips_that_are_trained_on(pooled_head):
     examples = made()
     assert pooled_head.mean == pytest.approx(examples.features.mean(axis=1, dtype=np.float64), rel=1e-6)
