@@ -15,6 +15,7 @@ from core.checkpoints.heads import HeadEntry
 from core.errors import CheckpointError, DataError
 from core.scoring import CorpusSettings, EmbeddingMap, EmotionFindings, LabelledCorpus, Neighbour, Prediction
 from core.tasks import Classified, ClassifySettings, EmotionEmbeddings, EmotionRequest
+from core.ui.emotion_views import at_threshold
 from tests.layers_fakes import FakeAppTasks
 from tests.scoring_fakes import labels_of, make_emotion, make_map, make_prediction
 
@@ -48,8 +49,7 @@ class FakeEmotionTasks(FakeAppTasks):
         kind = next((kind for kind in KINDS if source.stem.startswith(kind)), "sure")
         made = make_prediction(kind, seconds=seconds)
         head = checkpoint if checkpoint == "fake-head" else "trained"
-        threshold = made.threshold if settings.threshold is None else settings.threshold
-        return Classified((replace(made, source=source, head=head, threshold=threshold),), ())
+        return Classified((at_threshold(replace(made, source=source, head=head), settings.threshold),), ())
 
     def predictions_as_json(self, outcome: Classified) -> dict[str, Any]:
         return tasks.predictions_as_json(outcome)

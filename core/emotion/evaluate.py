@@ -75,6 +75,9 @@ class Answers:
     held_out: bool = False
 
 
+OnFold = Callable[[int, Fold, Answers], None]
+
+
 def evaluate(
     examples: Examples,
     labels: tuple[str, ...],
@@ -85,6 +88,7 @@ def evaluate(
     on_progress: OnProgress,
     keep: Path | None = None,
     options: Options | None = None,
+    on_fold: OnFold | None = None,
 ) -> Evaluation:
     """Train and test fold by fold, and score what all folds said together.
 
@@ -98,6 +102,7 @@ def evaluate(
         on_progress: Told of finished folds.
         keep: Folder for finished folds, which a later call with the same clips, fold and settings takes from there.
         options: How it is done.
+        on_fold: Told of each fold that is done, or was kept: its number, the fold, what its head said.
 
     Raises:
         InputError: A speaker stands on both sides of a fold, or frames were to be put on each speaker's scale.
@@ -112,6 +117,8 @@ def evaluate(
     for number, fold in enumerate(folds):
         on_progress(Progress("folds", number, len(folds), "folds"))
         answers.append(kept.get(fold, number, partial(_answer_with, make_trainer, number, examples, fold)))
+        if on_fold is not None:
+            on_fold(number, fold, answers[-1])
     on_progress(Progress("folds", len(folds), len(folds), "folds"))
     found = _Pooled.of(examples, folds, answers, clips)
     warnings = _warnings(examples, labels, folds, answers, options)

@@ -227,7 +227,8 @@ def under_way(told: str, progress: Progress | None) -> str:
 def fold_bars(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Show the score of each fold that is done: those of the head itself, not of baseline and control."""
     done = [row for row in metrics if "epoch" not in row and isinstance(row.get("uar"), int | float)]
-    own = [row for row in done if row.get("part") == done[0].get("part")]
+    # A training that goes on tells of the folds that it kept once more.
+    own = list({row.get("fold"): row for row in done if row.get("part") == done[0].get("part")}.values())
     if not own:
         return ""
     rows = "".join(

@@ -54,7 +54,7 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 @pytest.fixture(scope="session")
 def fake_app(tmp_path_factory) -> Iterator[str]:
     """The app over the fake encoder, with small limits."""
-    limits = {"STRATA_MAX_UPLOAD_MB": "8", "STRATA_MAX_MINUTES": "1", "STRATA_FAKE_SECONDS": "0.06"}
+    limits = {"STRATA_MAX_UPLOAD_MB": "8", "STRATA_MAX_MINUTES": "1"}
     yield from serve(tmp_path_factory.mktemp("fake_app") / "log", "-m", "tests.ui.fake_app", **limits)
 
 

@@ -265,10 +265,9 @@ def test_a_head_is_trained_watched_and_used(parts, clip):
     assert list(told["files"]) == ["head.zip", "report.html", "report.zip"]
 
 
-def test_a_training_is_stopped_found_again_and_resumed(parts, monkeypatch):
+def test_a_training_is_stopped_found_again_and_resumed(parts):
     made = parts()
-    monkeypatch.setenv("STRATA_FAKE_SECONDS", "0.1")
-    _, training_id = train(made.train, head="mlp")
+    _, training_id = train(made.train, head="mlp", seed=7)
     end = time.monotonic() + 60
     while not made.trainings.metrics(made.trainings.get(training_id)):
         assert time.monotonic() < end
@@ -289,7 +288,6 @@ def test_a_training_is_stopped_found_again_and_resumed(parts, monkeypatch):
     assert "54 clips" in about
     assert "Finished folds and features are kept" in card.value
     assert (start.interactive, stop.visible, resume.visible) == (True, False, True)
-    monkeypatch.setenv("STRATA_FAKE_SECONDS", "0")
     made.train.resume(training_id)
     assert wait_for(made.train, training_id, "finished", "failed") == "finished"
 
@@ -326,10 +324,9 @@ def test_what_nobody_looks_at_goes(parts):
 
 
 @pytest.mark.parametrize("ends_unseen", [True, False])
-def test_a_training_under_way_goes_on_unseen_unless_the_machine_is_shared(parts, monkeypatch, ends_unseen):
-    monkeypatch.setenv("STRATA_FAKE_SECONDS", "0.2")
+def test_a_training_under_way_goes_on_unseen_unless_the_machine_is_shared(parts, ends_unseen):
     made = parts(keep_seconds=3_600, ends_unseen=ends_unseen)
-    _, training_id = train(made.train)
+    _, training_id = train(made.train, seed=7)
     training = made.trainings.get(training_id)
     training.seen -= 4_000
     made.trainings.sweep()
@@ -338,9 +335,10 @@ def test_a_training_under_way_goes_on_unseen_unless_the_machine_is_shared(parts,
 
 
 def test_folds_of_the_control_are_not_those_of_the_head():
-    rows = [{"part": "main", "fold": 0, "uar": 0.75}, {"part": "shuffled", "fold": 0, "uar": 0.25}, *make_metrics(1)]
+    own = {"part": "main", "fold": 0, "uar": 0.75}
+    rows = [own, own, {"part": "shuffled", "fold": 0, "uar": 0.25}, *make_metrics(1)]
     shown = emotion_views.fold_bars(rows)
-    assert "mean UAR 0.750" in shown
+    assert "1 fold so far, mean UAR 0.750" in shown
     assert emotion_views.fold_bars(make_metrics(1)) == ""
 
 

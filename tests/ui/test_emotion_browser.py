@@ -42,16 +42,18 @@ def test_from_the_first_click_to_a_head_of_ones_own(visit_emotion, fake_app, tmp
     page.example("Made voices")
     page.page.locator("#train-about").get_by_text("6 speakers", exact=True).wait_for()
     page.page.get_by_label("Network (mlp)").click()
+    page.page.get_by_text("Layers, folds and device").click()
+    page.page.get_by_label("Seed").fill("7")
     page.start()
     page.page.locator("#train-folds-done").get_by_text("so far").wait_for()
     page.page.wait_for_selector("#train-curves .js-plotly-plot")
     page.page.locator("#train-stop").click()
-    page.wait_for_card("Stopped")
+    page.wait_for_card("Finished folds")
     # Another page of the same browser goes on with it.
     page.page.reload()
     page.page.get_by_role("tab", name="Emotion").click()
     page.part("Train")
-    page.wait_for_card("Stopped")
+    page.wait_for_card("Finished folds")
     assert "54 clips" in page.page.locator("#train-about").inner_text()
     page.page.locator("#train-resume").click()
     page.page.wait_for_selector("#train-figures .js-plotly-plot")
@@ -91,13 +93,15 @@ def test_nothing_serious_for_axe_on_a_phone_in_the_dark(visit_emotion, fake_app,
         return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
 
     def check() -> None:
-        page.page.wait_for_timeout(300)
+        page.wait_for_buttons()
+        # Colours of a button that comes back change slowly.
+        page.page.wait_for_timeout(800)
         assert serious() == []
         assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
 
+    page.part("Classify")
     check()
     soundfile.write(tmp_path / "unlike.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 80_000), 16_000)
-    page.part("Classify")
     # What is sent is listened to at once.
     page.page.locator("#classify-source input[type=file]").set_input_files(tmp_path / "unlike.wav")
     page.wait_for_timeline()

@@ -91,13 +91,21 @@ def trainers(request: EmotionRequest, watch: Watch, part: str) -> Callable[[int]
 def _evaluated(
     examples: Examples, voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, name: str, watch: Watch
 ) -> Evaluation:
-    from core.emotion.evaluate import Options, evaluate
+    from core.analysis.scores import unweighted_recall
+    from core.emotion.evaluate import Answers, Options, evaluate
 
     names, part = tuple(clip.name for clip in voices.corpus.clips), file_label(name)
     options = Options(request.head.transductive, repr(request.head), request.head.seed)
+
+    def tell(number: int, fold: Fold, answers: Answers) -> None:
+        """Add the fold to the curves, for whoever watches the training."""
+        right = unweighted_recall(examples.codes[fold.test], answers.probabilities.argmax(axis=1))
+        who = sorted(set(examples.speakers[fold.test].tolist()))
+        watch.tell({"part": part, "fold": number, "uar": right, "n": len(fold.test), "speakers": who})
+
     return evaluate(
         examples, voices.corpus.labels, names, folds, trainers(request, watch, part), name, watch.on_progress,
-        watch.place(f"folds/{part}"), options,
+        watch.place(f"folds/{part}"), options, tell,
     )  # fmt: skip
 
 
