@@ -48,7 +48,7 @@ class Style:
     amplitude: int
 
 
-STYLES = {"calm": Style(125, 35, 60), "excited": Style(200, 75, 150), "gloomy": Style(105, 15, 40)}
+STYLES = {"calm": Style(140, 40, 80), "excited": Style(180, 60, 110), "gloomy": Style(120, 25, 60)}
 """Not emotions: three ways to speak that a program can play, to try the page and the command line on."""
 
 
@@ -57,7 +57,7 @@ def labelled_clips(seed: int = 0) -> dict[str, bytes]:
     rng = np.random.default_rng(seed)
     files, rows = {}, ["file,speaker,emotion,text"]
     for speaker, (label, style), (number, line) in itertools.product(SPEAKERS, STYLES.items(), enumerate(LINES)):
-        scatter = rng.normal(1, 0.12, 3)
+        scatter = rng.normal(1, 0.2, 3)
         values = np.array([style.words_a_minute, style.pitch, style.amplitude]) * scatter
         words, pitch, amplitude = (round(float(value)) for value in values.clip([80, 1, 10], [300, 99, 200]))
         voice = f"en-gb+{SPEAKERS[speaker]}"

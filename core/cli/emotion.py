@@ -105,6 +105,7 @@ def _add_data(group: Any) -> None:
     group.add_argument(
         "--mapping", metavar="MAP", help="classes of the labels: angry=anger,sad=sadness,calm= or a CSV of from,to"
     )
+    group.add_argument("--confined", action="store_true", help=argparse.SUPPRESS)  # a list that a stranger sent
     group.add_argument("--skip-missing", action="store_true", help="leave out files that cannot be used, and name them")
 
 
@@ -235,6 +236,8 @@ def _request(args: argparse.Namespace) -> "EmotionRequest":
         embed,
         _head_settings(args),
         test_mapping=test_mapping and tasks.read_mapping(test_mapping),
+        bandwidth=args.bandwidth,
+        confined=args.confined,
         card=tasks.read_card(args.card) if getattr(args, "card", None) else {},
         **scored,
     )

@@ -9,7 +9,7 @@ from core.embed.formats import json_bytes
 from core.errors import OutputError
 from core.scoring import EmbeddingMap
 from core.tasks.emotion.evaluation import corpus_facts, model_facts
-from core.tasks.emotion.examples import check_request, gather, read_labelled
+from core.tasks.emotion.examples import check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionEmbeddings, EmotionRequest
 from core.tasks.records import to_plain
 from core.tasks.result_folder import FIGURES, SUMMARY, write_one
@@ -36,6 +36,7 @@ def embed_emotion(
     from core.figures.emotion.paper import write_map_figures
 
     check_request(request)
+    request = with_layer(request)
     if (output / SUMMARY).exists() and not force:
         raise OutputError(f"{output} already holds {SUMMARY}. Use --force to replace, or another folder.")
     voices = gather(read_labelled(request.data, request.corpus, request), request, on_progress)

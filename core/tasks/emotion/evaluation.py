@@ -12,7 +12,7 @@ from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples, Trainer
 from core.figures.names import file_label
 from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Evaluation, Fold, LabelledCorpus
-from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled
+from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionRequest
 from core.tasks.emotion.watch import Watch, watched
 from core.tasks.encoders import Source
@@ -32,6 +32,7 @@ def evaluate_emotion(
         StrataError: anything that is wrong with the data, the model or a setting.
     """
     check_request(request)
+    request = with_layer(request)
     with watched(run_folder, on_progress) as watch:
         corpus = read_labelled(request.data, request.corpus, request)
         voices = gather(corpus, request, watch.on_progress)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from core.arrays import OnProgress
-from core.checkpoints.find import find_model
+from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples
 from core.emotion.pooling import parts_of
 from core.errors import DataError, InputError
+from core.models.encodec import layer_of_bandwidth
 from core.scoring import POOLINGS, CorpusSettings, HeadSettings, LabelledCorpus
 from core.tasks.emotion.clips import (
     SUMMED_UP,
@@ -76,8 +77,29 @@ def check_request(request: EmotionRequest) -> None:
         raise InputError("The pooling learned is trained with the head mlp. Use --head mlp, or another --pooling.")
     if head.encoder_learning_rate > 0 and head.head != "mlp":
         raise InputError("An encoder is fine-tuned with the head mlp. Use --head mlp, or leave the encoder as it is.")
+    if request.embed.loudness != "keep":
+        raise InputError("A head hears recordings as they are: it has no loudness setting. Use loudness keep.")
     if head.layer not in ("all", "last") and not head.layer.isdecimal():
         raise InputError(f"Got the layer {head.layer!r}; expected all, last or one number, such as 6.")
+
+
+def with_layer(request: EmotionRequest) -> EmotionRequest:
+    """Say which layer is meant by ``last``, by a bandwidth, and by ``all`` for a codec.
+
+    A codec's quantised forms are no depths of it: a mixture of them with what they are made of would be of one thing
+    several times over.
+
+    Raises:
+        InputError: a bandwidth that the model does not have, or a bandwidth and a layer.
+    """
+    names, layer = describe_model(find_model(request.embed.model)).layer_names, request.head.layer
+    if request.bandwidth is not None:
+        if layer not in ("all", "last"):
+            raise InputError(f"Got the layer {layer} and a bandwidth of {request.bandwidth:g} kbps; give one of them.")
+        layer = str(layer_of_bandwidth(names, request.bandwidth))
+    elif names and layer in ("all", "last"):
+        layer = "0"
+    return replace(request, head=replace(request.head, layer=layer))
 
 
 def read_labelled(data: Path, settings: CorpusSettings, request: EmotionRequest) -> LabelledCorpus:

@@ -27,6 +27,7 @@ class EmotionRequest:
         test_mapping: Class of each label that the second corpus gives.
         baseline: One of BASELINES.
         shuffled: Whether to evaluate with shuffled labels as well.
+        bandwidth: Kilobits a second of a codec's quantised output, which is then the layer; None for its encoder's.
         confined: Whether a list may only name files below its own folder, as for one that a stranger sent.
         card: What only a person can say of a head that is trained; see ``core.checkpoints.head_card``.
     """
@@ -41,6 +42,7 @@ class EmotionRequest:
     test_mapping: Mapping[str, str] | None = None
     baseline: str = "log-mel"
     shuffled: bool = True
+    bandwidth: float | None = None
     confined: bool = False
     card: Mapping[str, Any] = field(default_factory=dict)
 

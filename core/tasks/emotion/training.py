@@ -10,7 +10,7 @@ from core.emotion.head import Head
 from core.errors import DataError
 from core.scoring import EmotionFindings
 from core.tasks.emotion.evaluation import evaluate_voices, trainers
-from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled
+from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionRequest, TrainedHead
 from core.tasks.emotion.watch import Watch, watched
 
@@ -42,6 +42,7 @@ def train_emotion(
     from core.checkpoints.heads import check_head_target
 
     check_request(request)
+    request = with_layer(request)
     check_head_target(output, force=force)
     with watched(run_folder, on_progress) as watch:
         corpus = read_labelled(request.data, request.corpus, request)
