@@ -1,10 +1,16 @@
 """Where nothing is to be found: the same evaluation with labels shuffled."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from core.analysis.intervals import t_interval
 from core.emotion.head import Examples
+from core.scoring import Estimate, Evaluation
+
+N_SHUFFLES = 5
+"""Shuffles that the control is made of: a single one lies outside of its own interval once in twenty times."""
 
 
 def shuffled_within_speakers(examples: Examples, seed: int = 0) -> Examples:
@@ -23,3 +29,24 @@ def shuffled_within_speakers(examples: Examples, seed: int = 0) -> Examples:
         rows = np.flatnonzero(examples.speakers == speaker)
         codes[rows] = examples.codes[rng.permutation(rows)]
     return replace(examples, codes=codes)
+
+
+def where_shuffles_fall(shuffles: Sequence[Evaluation]) -> Evaluation:
+    """Sum up evaluations with differently shuffled labels.
+
+    Returns:
+        The first, but with UAR, WA and macro F1 as the mean of all, and for ends the range in which 95 % of shuffles
+        fall (a prediction interval, not one of the mean): what lies above it is no accident.
+    """
+    first = shuffles[0]
+    names = ("uar", "wa", "macro_f1")
+    return replace(first, **{name: _range([getattr(one, name).value for one in shuffles]) for name in names})
+
+
+def _range(values: Sequence[float]) -> Estimate:
+    mean, n = float(np.mean(values)), len(values)
+    if n < 2:
+        return Estimate(mean)
+    spread = float(np.std(values, ddof=1) * np.sqrt(1 + 1 / n))
+    low, high = t_interval(mean, spread, n - 1, (0.0, 1.0))
+    return Estimate(mean, float(low), float(high))

@@ -42,7 +42,7 @@ in which speakers differ, a direction shrinks by sqrt(1 + SPEAKER_PENALTY)."""
 MOST_GROUPS = 10
 """Groups of training speakers that are held out in turn."""
 
-MOST_COMPARED = 2_500
+MOST_COMPARED = 1_000
 """Clips that layers and ridges are compared on, evenly drawn; the work grows with the third power of their number."""
 
 MOST_FITTED = 10_000
@@ -69,22 +69,29 @@ def train_linear(examples: Examples, settings: HeadSettings) -> Head:
     voices = [_Voices.of(layer[fitted], examples.take(fitted)) for layer in layers]
     layers = np.stack([voice.quietened(layer) for voice, layer in zip(voices, layers, strict=True)])
     compared = fitted[_drawn(len(fitted), MOST_COMPARED, rng)]
-    small = _Problem.of(examples.take(compared), settings)
-    losses = np.array([small.loss(small.ridge(_kernel(layer[compared]), LAYER_RIDGE)) for layer in layers])
-    weights = np.exp(-SHARPNESS * (losses - losses.min()))
-    weights /= weights.sum()
-    mixed = _mixed_kernel(layers[:, compared], weights)
-    ridge_losses = [small.loss(small.ridge(mixed, ridge)) for ridge in RIDGES]
-    ridge = RIDGES[int(np.argmin(ridge_losses))]
-    whole = small if len(compared) == len(fitted) else _Problem.of(examples.take(fitted), settings)
-    kernel = mixed if whole is small else _mixed_kernel(layers[:, fitted], weights)
-    fit = whole.ridge(kernel, ridge)
+    weights, ridge, losses = _chosen(layers[:, compared], _Problem.of(examples.take(compared), settings))
+    whole = _Problem.of(examples.take(fitted), settings)
+    kernel = _mixed([_kernel(layer[fitted]) for layer in layers], weights)
+    fit = whole.ridge(kernel.astype(np.float64), ridge)
     notes = {"ridge": ridge, "layer_losses": losses.tolist(), "n_fitted": len(fitted)}
     return Head(
         examples.layers, settings.pooling, mean, scale, weights, "concatenated",
         (_affine(layers[:, fitted], voices, fit, whole.discriminant(fit)),),
         held_out=whole.held_out(fit, fitted), notes=notes,
     )  # fmt: skip
+
+
+def _chosen(layers: np.ndarray, problem: "_Problem") -> tuple[np.ndarray, float, np.ndarray]:
+    """Compare layers, then ridges on their mixture: weights of the layers, the ridge, and the layers' losses."""
+    kernels = [_kernel(layer) for layer in layers]
+    losses = np.array(
+        [problem.loss(problem.ridge(kernel, LAYER_RIDGE)) if len(layers) > 1 else 0.0 for kernel in kernels]
+    )
+    weights = np.exp(-SHARPNESS * (losses - losses.min()))
+    weights /= weights.sum()
+    mixed = _mixed(kernels, weights)
+    ridge = min(RIDGES, key=lambda one: problem.loss(problem.ridge(mixed, one)))
+    return weights, ridge, losses
 
 
 def _drawn(n: int, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -152,10 +159,10 @@ def _mean_square(rows: np.ndarray) -> float:
     return float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) / len(rows)
 
 
-def _mixed_kernel(layers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    total = np.zeros((layers.shape[1],) * 2, dtype=np.float32)
-    for layer, weight in zip(layers, weights, strict=True):
-        total += np.float32(weight) * _kernel(layer)
+def _mixed(kernels: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    total = np.zeros_like(kernels[0])
+    for kernel, weight in zip(kernels, weights, strict=True):
+        total += np.float32(weight) * kernel
     return total
 
 
@@ -214,21 +221,23 @@ class _Problem:
     def ridge(self, kernel: np.ndarray, strength: float) -> _Fit:
         """Minimise sum(importance * |one-hot - f|^2) + strength * |f|^2, with an offset that is not penalised.
 
+        In the kernel's own precision: single is enough to choose by.
+
         Leaving a group out changes its residuals r to (Q_GG)^-1 alpha_G, where Q is the inverse of the system that
         the coefficients alpha solve.
         """
-        system = kernel.astype(np.float64)
+        system = kernel.copy()
         system.flat[:: len(kernel) + 1] += strength / self.importance
         inverse = _inverse(system)
         ones = inverse.sum(axis=1)
         inverse -= np.outer(ones, ones) / ones.sum()
-        wanted = np.eye(self.n_classes)[self.codes]
+        wanted = np.eye(self.n_classes, dtype=kernel.dtype)[self.codes]
         coefficients = inverse @ wanted
         held_out = np.empty_like(wanted)
         for group in np.unique(self.groups):
             rows = np.flatnonzero(self.groups == group)
             held_out[rows] = wanted[rows] - np.linalg.solve(inverse[np.ix_(rows, rows)], coefficients[rows])
-        return _Fit(coefficients, ones @ wanted / ones.sum(), held_out)
+        return _Fit(coefficients, ones @ wanted / ones.sum(), held_out.astype(np.float64))
 
     def loss(self, fit: _Fit) -> float:
         """Mean negative log likelihood, in nats, of the cross-fitted logits at their best temperature."""
@@ -271,10 +280,11 @@ class _Problem:
 
 def _inverse(system: np.ndarray) -> np.ndarray:
     """Invert a symmetric positive definite matrix, at 3/7 of the work of solving for all columns."""
-    from scipy.linalg.lapack import dpotrf, dpotri
+    from scipy.linalg.lapack import get_lapack_funcs
 
-    factor, failed = dpotrf(system, lower=1, overwrite_a=1)
-    inverse, failed_too = dpotri(factor, lower=1, overwrite_c=1)
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (system,))
+    factor, failed = potrf(system, lower=1, overwrite_a=1)
+    inverse, failed_too = potri(factor, lower=1, overwrite_c=1)
     if failed or failed_too:
         raise DataError("The clips' features cannot be told apart in numbers. Remove clips with the same sound.")
     lower = np.tril(inverse)

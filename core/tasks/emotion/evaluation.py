@@ -41,7 +41,6 @@ def evaluate_emotion(
 
 def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> EmotionFindings:
     """Evaluate on features that are there: the head, the baseline, the control, the second corpus."""
-    from core.emotion.controls import shuffled_within_speakers
     from core.emotion.folds import make_folds
 
     corpus = voices.corpus
@@ -51,10 +50,7 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
     main = _evaluated(voices.examples, voices, folds, request, str(model["name"]), watch)
     plain = plain_request(request)
     baseline = _evaluated(voices.baseline, voices, folds, plain, request.baseline, watch)
-    shuffled = None
-    if request.shuffled:
-        control = shuffled_within_speakers(voices.pooled, request.head.seed)
-        shuffled = _evaluated(control, voices, folds, plain, "shuffled labels", watch)
+    shuffled = _shuffled(voices, folds, plain, watch) if request.shuffled else None
     cross, cross_notes = _crossed(voices, main, request, watch) if request.test else ((), ())
     return EmotionFindings(
         corpus_facts(voices),
@@ -67,6 +63,17 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
         (*corpus.warnings, *voices.notes, *main.warnings, *cross_notes),
         voices.failures,
     )
+
+
+def _shuffled(voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, watch: Watch) -> Evaluation:
+    """The control: labels shuffled within speakers, several times."""
+    from core.emotion.controls import N_SHUFFLES, shuffled_within_speakers, where_shuffles_fall
+
+    seeds = [request.head.seed + draw for draw in range(N_SHUFFLES)]
+    controls = [shuffled_within_speakers(voices.pooled, seed) for seed in seeds]
+    names = [f"shuffled labels {number + 1}" for number in range(N_SHUFFLES)]
+    found = [_evaluated(each, voices, folds, request, name, watch) for each, name in zip(controls, names, strict=True)]
+    return replace(where_shuffles_fall(found), name="shuffled labels")
 
 
 def trainers(request: EmotionRequest, watch: Watch, part: str) -> Callable[[int], Trainer]:
