@@ -133,10 +133,16 @@ def _crossed(
     settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
     other = gather(read_labelled(request.test, settings, request), request, watch.on_progress)
     names = _common_names(voices.corpus)
-    here = Side(voices.corpus.name, names, voices.examples, replace(main, labels=names))
-    there = Side(other.corpus.name, _common_names(other.corpus), other.examples)
+    here = Side(voices.corpus.name, names, voices.examples, replace(main, labels=names), _sounds(voices))
+    there = Side(other.corpus.name, _common_names(other.corpus), other.examples, sounds=_sounds(other))
     scores = cross_scores(here, there, trainers(request, watch, "cross"), watch.on_progress, request.head.seed)
-    return scores, tuple(f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings)
+    notes = [f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings]
+    return scores, (*notes, *scores[0].warnings, *scores[1].warnings)
+
+
+def _sounds(voices: Voices) -> tuple[str, ...]:
+    """What a clip is known by in any corpus: the hash of its recording, and the stretch."""
+    return tuple(f"{hashed.sha256} {hashed.clip.start} {hashed.clip.stop}" for hashed in voices.clips)
 
 
 def _common_names(corpus: LabelledCorpus) -> tuple[str, ...]:
