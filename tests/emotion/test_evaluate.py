@@ -142,7 +142,7 @@ def test_a_class_that_training_lacks_counts_as_wrong_and_is_said():
 def test_speakers_with_a_class_each_cannot_be_told_from_their_classes():
     examples = planted(n_speakers=6, n_classes=2)
     number = np.unique(examples.speakers, return_inverse=True)[1]
-    with pytest.raises(DataError, match="Each of the 6 classes is spoken by one speaker alone.*cannot be told apart"):
+    with pytest.raises(DataError, match=r"Each of the 6 classes is spoken by one speaker alone.*cannot be told apart"):
         make_folds(examples.speakers, number)
     found = evaluated(replace(examples, codes=number % 2))
     told = " ".join(found.warnings)
