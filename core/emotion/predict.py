@@ -345,7 +345,7 @@ def _warnings(saved: "SavedHead", settings: PredictSettings, clip: Said, timelin
         yield "The encoder gave values that are no finite numbers; what they reach is not judged. Use --precision fp32."
     elif clip.distance > 1.0 and clip.why != "silence":
         yield (
-            f"The recording is unlike what the head was trained on (distance {clip.distance:.1f}; 95 % of clips of "
+            f"The recording is unlike what the head was trained on (distance {clip.distance:.2f}; 95 % of clips of "
             "speakers that it had not heard stay below 1): do not believe what it says of it."
         )
     if saved.head.reference is None:
