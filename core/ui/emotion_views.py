@@ -349,7 +349,7 @@ def about_map(found: EmbeddingMap) -> str:
     """Say what the neighbours of a clip have in common with it."""
     from core.figures.emotion.maps import neighbour_sentence
 
-    outlines = ", ".join(f"{name} {value:.2f}" for name, value in found.silhouettes.items() if math.isfinite(value))
+    outlines = ", ".join(f"{name} {_number(value)}" for name, value in found.silhouettes.items() if math.isfinite(value))
     return (
         f'<div class="strata-facts"><p><strong>{_counted(len(found.clips), "clip")}</strong>. '
         f"{escape(neighbour_sentence(found))}"
@@ -398,7 +398,8 @@ def clusters(found: Sequence[ClusterScore]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.2f}"
+    """Return two digits with a true minus, and no minus before nothing."""
+    return "" if value is None or not math.isfinite(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def _counted(n: int, one: str, more: str = "") -> str:
