@@ -37,7 +37,7 @@ CLASS_LENGTH = 22
 ROW = 30
 """Pixels of a row of a figure whose rows have names."""
 
-SHARE = {"range": [0, 1.02], "tickformat": ".0%", "dtick": 0.2}
+SHARE = {"range": [0, 1.02], "tickformat": ".0%", "nticks": 6, "tickangle": 0}
 
 WHY = {
     "silence": "silence",

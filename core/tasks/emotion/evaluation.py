@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.arrays import OnProgress, ignore_progress
+from core.arrays import OnProgress, Progress, ignore_progress
 from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples, Trainer
 from core.figures.names import file_label
@@ -123,8 +123,11 @@ def _evaluated(
         who = sorted(set(examples.speakers[fold.test].tolist()))
         watch.tell({"part": part, "fold": number, "uar": right, "n": len(fold.test), "speakers": who})
 
+    def of_this(progress: Progress) -> None:
+        watch.on_progress(replace(progress, stage=f"evaluate {name}"))
+
     return evaluate(
-        examples, voices.corpus.labels, names, folds, trainers(request, watch, part), name, watch.on_progress,
+        examples, voices.corpus.labels, names, folds, trainers(request, watch, part), name, of_this,
         watch.place(f"folds/{part}"), options, tell,
     )  # fmt: skip
 
