@@ -33,7 +33,7 @@ def test_tab_command_line_and_readme_agree_to_the_bit(address, tmp_path):
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     line = np.load(next(path for path in printed.split() if path.endswith(".npy")), allow_pickle=False)
 
-    example, _ = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    example, *_ = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     shutil.copytree(ROOT / "assets" / "examples", tmp_path / "assets" / "examples")
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environ, check=True)

@@ -1,4 +1,4 @@
-"""``models``: list the encoders that are bundled, cached or reachable."""
+"""``models``: list the encoders that are bundled, cached or reachable, and the bundled heads."""
 
 import argparse
 from dataclasses import asdict
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from core.cli import console
 
 if TYPE_CHECKING:
-    from core.tasks import ModelEntry
+    from core.tasks import HeadEntry, ModelEntry
 
 ABOUT = "List what can be embedded with: bundled with Strata, in the local cache, or reachable on the hub."
+HEAD_HEADINGS = ("head", "where", "encoder", "UAR", "classes")
 HEADINGS = ("name", "where", "architecture", "blocks", "dim", "Hz", "MB", "note")
 
 
@@ -24,11 +25,13 @@ def run(args: argparse.Namespace) -> int:
     """Print the models as a table or as JSON."""
     from core import tasks
 
-    entries = tasks.list_models()
+    entries, heads = tasks.list_models(), tasks.list_heads()
     if args.json:
-        console.emit_json({"models": [{**asdict(entry), "path": _text(entry.path)} for entry in entries]})
+        models = [{**asdict(entry), "path": _text(entry.path)} for entry in entries]
+        console.emit_json({"models": models, "heads": [{**asdict(head), "path": str(head.path)} for head in heads]})
     else:
-        console.emit(table(entries).encode("utf-8", "backslashreplace"))
+        both = f"{table(entries)}\n{head_table(heads)}" if heads else table(entries)
+        console.emit(both.encode("utf-8", "backslashreplace"))
     return 0
 
 
@@ -38,8 +41,21 @@ def _text(value: object) -> str | None:
 
 def table(entries: "list[ModelEntry]") -> str:
     """Lay the entries out in columns as wide as need be."""
-    rows = [HEADINGS, *(_row(entry) for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    return _columns([HEADINGS, *(_row(entry) for entry in entries)])
+
+
+def head_table(heads: "list[HeadEntry]") -> str:
+    """Lay out the heads, for ``python -m core emotion classify --checkpoint``; UAR is of speakers never heard."""
+    rows = [(one.name, one.where, one.encoder, _score(one.uar), ", ".join(one.labels)) for one in heads]
+    return _columns([HEAD_HEADINGS, *rows])
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _columns(rows: "list[tuple[str, ...]]") -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "".join(line.rstrip() + "\n" for line in lines)
 

@@ -38,9 +38,8 @@ def where_shuffles_fall(shuffles: Sequence[Evaluation]) -> Evaluation:
         The first, but with UAR, WA and macro F1 as the mean of all, and for ends the range in which 95 % of shuffles
         fall (a prediction interval, not one of the mean): what lies above it is no accident.
     """
-    first = shuffles[0]
-    names = ("uar", "wa", "macro_f1")
-    return replace(first, **{name: _range([getattr(one, name).value for one in shuffles]) for name in names})
+    uar, wa, macro_f1 = (_range([getattr(one, name).value for one in shuffles]) for name in ("uar", "wa", "macro_f1"))
+    return replace(shuffles[0], uar=uar, wa=wa, macro_f1=macro_f1)
 
 
 def _range(values: Sequence[float]) -> Estimate:

@@ -41,6 +41,10 @@ def list_models() -> list[ModelEntry]:
     ]
 
 
+def list_heads() -> list:
+    return []
+
+
 def embed(source: Path, settings: EmbedSettings, output: OutputSettings, on_progress: OnProgress) -> EmbedResult:
     CALLS.append((settings, output))
     base = output.base or source.stem

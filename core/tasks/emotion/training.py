@@ -7,7 +7,7 @@ from core.arrays import OnProgress, Progress, ignore_progress
 from core.checkpoints.find import describe_model, find_model
 from core.embed.corpus import read_json
 from core.emotion.head import Head
-from core.errors import DataError
+from core.errors import DataError, InputError
 from core.scoring import EmotionFindings
 from core.tasks.emotion.evaluation import evaluate_voices, trainers
 from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
@@ -45,6 +45,11 @@ def train_emotion(
     check_request(request)
     request = with_layer(request)
     check_head_target(output, force=force)
+    if request.head.transductive:
+        raise InputError(
+            "A head that is trained on features on each speaker's own scale could not judge a single recording. Use "
+            "evaluate --transductive, or train without it."
+        )
     with watched(run_folder, on_progress) as watch:
         corpus = read_labelled(request.data, request.corpus, request)
         voices = gather(corpus, request, watch.on_progress)
