@@ -25,8 +25,8 @@ from core.scoring import HeadSettings
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Strengths to choose from, in units of a clip's mean squared length."""
 
-LAYER_RIDGE = 0.1
-"""With which layers are compared."""
+LAYER_RIDGE = 0.3
+"""With which layers are compared: the strength that is chosen for most corpora."""
 
 SHARPNESS = 10.0
 """A layer counts exp(- SHARPNESS * nats that its held-out loss is above the best layer's): one that is .1 nats worse

@@ -137,6 +137,18 @@ def beside(first: Estimate, second: Estimate, name: str) -> str:
     return f"not told apart from {name}: the intervals overlap"
 
 
+def beside_baseline(findings: EmotionFindings) -> str:
+    """Say where the score stands beside the baseline's: by the difference, which the same speakers are in."""
+    gain = findings.gain
+    if gain is None:
+        return beside(findings.main.uar, findings.baseline.uar, "the baseline")
+    where = f"{abs(gain.value) * 100:.1f} points {'above' if gain.value >= 0 else 'below'} the baseline"
+    if gain.low is None or gain.high is None:
+        return f"{where}, without an interval"
+    told = f"{where} [{gain.low * 100:+.1f}, {gain.high * 100:+.1f}]"
+    return told if gain.low > 0 or gain.high < 0 else f"{told}: not told apart"
+
+
 def sizes(evaluation: Evaluation) -> str:
     """Count clips and speakers: ``n = 535 clips of 10 speakers``."""
     speakers = counted(len(np.unique(evaluation.speakers)), "speaker")
