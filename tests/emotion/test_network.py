@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from core.emotion import network as networks
+from core.emotion.calibration import calibrated
 from core.emotion.head import Examples
 from core.emotion.network import NetworkTrainer
 from core.errors import InputError
@@ -171,7 +172,7 @@ def test_any_number_of_speakers(n_speakers):
     head = NetworkTrainer(replace(MLP, epochs=2))(examples)
     assert sorted(head.held_out.rows.tolist()) == list(range(len(examples)))
     assert np.isfinite(head.held_out.logits).all()
-    assert ("one speaker" in head.notes["held_out"]) == (n_speakers == 1)
+    assert ("one speaker" in head.notes["held_out"]) == (n_speakers == 1) == (not head.held_out.speakers)
 
 
 def test_a_class_of_one_speaker_alone_and_one_that_never_occurs():
@@ -181,6 +182,20 @@ def test_a_class_of_one_speaker_alone_and_one_that_never_occurs():
     logits = head.logits(examples.features)
     assert logits.shape == (len(examples), 4) and np.isfinite(logits).all()
     assert (logits.argmax(axis=1) != 3).all()
+
+
+def test_a_class_of_one_speaker_alone_does_not_wreck_calibration():
+    """Its fits without that speaker cannot say it: what that speaker's clips got there is not asked for a temperature."""
+    settings = replace(MLP, epochs=30, learning_rate=5e-3)
+    usual = made(n_speakers=6)
+    codes = np.where((usual.speakers == "s00") & (np.arange(len(usual)) % 4 == 0), 3, usual.codes)
+    head = calibrated(NetworkTrainer(settings)(replace(usual, codes=codes, n_classes=4)))
+    own = usual.speakers == "s00"
+    never = np.isneginf(head.held_out.logits)
+    assert never[own, 3].all() and not never[~own].any(axis=1).all() and not never[:, :3].any()
+    assert set(head.held_out.complete.rows) <= set(np.flatnonzero(~own))
+    plain = calibrated(NetworkTrainer(settings)(usual))
+    assert 0.5 < head.temperature / plain.temperature < 2
 
 
 def test_speakers_without_a_common_class_are_trained_to_the_end():
