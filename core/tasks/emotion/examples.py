@@ -84,21 +84,25 @@ def check_request(request: EmotionRequest) -> None:
 
 
 def with_layer(request: EmotionRequest) -> EmotionRequest:
-    """Say which layer is meant by ``last``, by a bandwidth, and by ``all`` for a codec.
+    """Say which layer is meant by ``last``, by a bandwidth, and by ``all`` for a codec, before anything is computed.
 
     A codec's quantised forms are no depths of it: a mixture of them with what they are made of would be of one thing
     several times over.
 
     Raises:
-        InputError: a bandwidth that the model does not have, or a bandwidth and a layer.
+        InputError: a layer or a bandwidth that the model does not have, or a bandwidth and a layer.
     """
-    names, layer = describe_model(find_model(request.embed.model)).layer_names, request.head.layer
+    entry, layer = describe_model(find_model(request.embed.model)), request.head.layer
     if request.bandwidth is not None:
         if layer not in ("all", "last"):
             raise InputError(f"Got the layer {layer} and a bandwidth of {request.bandwidth:g} kbps; give one of them.")
-        layer = str(layer_of_bandwidth(names, request.bandwidth))
-    elif names and layer in ("all", "last"):
+        layer = str(layer_of_bandwidth(entry.layer_names, request.bandwidth))
+    elif entry.layer_names and layer in ("all", "last"):
         layer = "0"
+    elif entry.n_layers is not None and layer == "last":
+        layer = str(entry.n_layers)
+    if entry.n_layers is not None and layer not in ("all", "last") and int(layer) > entry.n_layers:
+        raise InputError(f"Got the layer {layer}; {entry.name} has the layers 0 to {entry.n_layers}.")
     return replace(request, head=replace(request.head, layer=layer))
 
 
