@@ -93,7 +93,7 @@ def headline(findings: EmotionFindings) -> tuple[str, ...]:
     ]
     if control is not None:
         sentences.append(
-            f"With labels shuffled within speakers the same procedure reaches {estimated(control.uar)}, "
+            f"A linear head on labels shuffled within speakers reaches {estimated(control.uar)} on the same folds, "
             f"{beside_level(control.uar, control.chance, 'chance')}."
         )
     return tuple(sentences)

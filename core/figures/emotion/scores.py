@@ -60,7 +60,8 @@ def overview_caption(findings: EmotionFindings) -> str:
     stands = [beside_level(main.uar, main.chance, "chance"), beside(main.uar, findings.baseline.uar, "the baseline")]
     shuffled = ""
     if control is not None:
-        shuffled = f" With shuffled labels the UAR is {beside_level(control.uar, control.chance, 'chance')}."
+        stands_at = beside_level(control.uar, control.chance, "chance")
+        shuffled = f" With shuffled labels the UAR of a linear head is {stands_at}."
     return (
         "UAR is the mean recall over classes, WA the share of clips that is right; every clip was predicted by a head "
         f"that never heard its speaker, {sizes(main)}. {interval_note(main.uar)} The UAR is {'; '.join(stands)}."

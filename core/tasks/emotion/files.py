@@ -83,7 +83,7 @@ def emotion_as_text(findings: EmotionFindings) -> str:
         f"  baseline {_shown(findings.baseline.uar)} UAR ({findings.baseline.name})",
     ]
     if findings.shuffled is not None:
-        lines.append(f"  shuffled {_shown(findings.shuffled.uar)} UAR")
+        lines.append(f"  shuffled {_shown(findings.shuffled.uar)} UAR (a linear head)")
     lines.append(f"  answers  {said.coverage:.0%} of clips, {said.accuracy:.0%} of them right")
     lines += [f"  {cross.train} to {cross.test}: {_shown(cross.uar)} UAR" for cross in findings.cross]
     return "\n".join(lines) + "\n"
