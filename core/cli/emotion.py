@@ -10,6 +10,7 @@ from core.cli import console, options
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from core.arrays import OnProgress, Progress
     from core.scoring import EmotionFindings, HeadSettings
     from core.tasks import EmotionRequest
 
@@ -177,8 +178,24 @@ def train(args: argparse.Namespace) -> int:
         tasks.check_results_target(args.report, force=args.force)
     on_progress, report = console.progress(), args.report
     trained = tasks.train_emotion(request, args.output, on_progress, run_folder=args.run_folder, force=args.force)
-    files = tasks.write_emotion(trained.findings, report, on_progress, force=args.force) if report else {}
+    told = _also_into(args.run_folder, on_progress)
+    files = tasks.write_emotion(trained.findings, report, told, force=args.force) if report else {}
     return _told(args, trained.findings, [trained.folder, *_main_files(files)])
+
+
+def _also_into(folder: Path | None, on_progress: "OnProgress") -> "OnProgress":
+    """Tell whoever watches the run's folder of the report as well: its figures take a while."""
+    from core.training.runs import RunFolder
+
+    if folder is None:
+        return on_progress
+    run = RunFolder(folder)
+
+    def tell(progress: "Progress") -> None:
+        on_progress(progress)
+        run.progress(progress)
+
+    return tell
 
 
 def evaluate(args: argparse.Namespace) -> int:

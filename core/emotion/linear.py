@@ -22,11 +22,11 @@ from core.emotion.head import Affine, Examples, Head, HeldOut
 from core.errors import DataError
 from core.scoring import HeadSettings
 
-RIDGES = (0.03, 0.1, 0.3, 1.0)
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Strengths to choose from, in units of a clip's mean squared length."""
 
-LAYER_RIDGE = 0.1
-"""With which layers are compared."""
+LAYER_RIDGE = 0.3
+"""With which layers are compared: the strength that is chosen for most corpora."""
 
 SHARPNESS = 10.0
 """A layer counts exp(- SHARPNESS * nats that its held-out loss is above the best layer's): one that is .1 nats worse
@@ -48,8 +48,14 @@ MOST_COMPARED = 1_000
 MOST_FITTED = 10_000
 """Clips that are fitted, evenly drawn."""
 
+VERSION = 1
+"""Of what is computed here; whoever changes that raises it, so that folds kept before are computed again."""
+
 NEVER = -50.0
-"""Logit of a class that no training clip has."""
+"""Logit that stands for no chance at all."""
+
+VERSION = 2
+"""Of all this: what an earlier one kept is not used again."""
 
 
 def train_linear(examples: Examples, settings: HeadSettings) -> Head:
@@ -64,34 +70,44 @@ def train_linear(examples: Examples, settings: HeadSettings) -> Head:
     """
     rng = np.random.default_rng(settings.seed)
     fitted = _drawn(len(examples), MOST_FITTED, rng)
-    mean, scale = _mean_and_scale(examples.features[:, fitted])
-    layers = ((examples.features - mean[:, None]) / scale[:, None]).astype(np.float32)
-    voices = [_Voices.of(layer[fitted], examples.take(fitted)) for layer in layers]
-    layers = np.stack([voice.quietened(layer) for voice, layer in zip(voices, layers, strict=True)])
-    compared = fitted[_drawn(len(fitted), MOST_COMPARED, rng)]
-    weights, ridge, losses = _chosen(layers[:, compared], _Problem.of(examples.take(compared), settings))
-    whole = _Problem.of(examples.take(fitted), settings)
-    kernel = _mixed([_kernel(layer[fitted]) for layer in layers], weights)
-    fit = whole.ridge(kernel.astype(np.float64), ridge)
-    notes = {"ridge": ridge, "layer_losses": losses.tolist(), "n_fitted": len(fitted)}
+    clips = examples.take(fitted)
+    mean, scale = _mean_and_scale(clips.features)
+    layers = ((clips.features - mean[:, None]) / scale[:, None]).astype(np.float32)
+    compared = _drawn(len(fitted), MOST_COMPARED, rng)
+    weights, ridge, losses = _chosen(layers[:, compared], _Problem.of(clips.take(compared), settings))
+    mixture, problem = _Mixture.of(layers, weights, clips), _Problem.of(clips, settings)
+    scores = _held_out_scores(mixture, problem, ridge)
+    fit = problem.solved(mixture.quietened_kernel(mixture.voices()), ridge)
+    notes = {"ridge": ridge, "layer_losses": losses.tolist(), "n_fitted": len(fitted), "version": VERSION}
     return Head(
         examples.layers, settings.pooling, mean, scale, weights, "concatenated",
-        (_affine(layers[:, fitted], voices, fit, whole.discriminant(fit)),),
-        held_out=whole.held_out(fit, fitted), notes=notes,
+        (mixture.affine(fit, problem.discriminant(scores)),), held_out=problem.held_out(scores, fitted), notes=notes,
     )  # fmt: skip
 
 
 def _chosen(layers: np.ndarray, problem: "_Problem") -> tuple[np.ndarray, float, np.ndarray]:
     """Compare layers, then ridges on their mixture: weights of the layers, the ridge, and the layers' losses."""
     kernels = [_kernel(layer) for layer in layers]
-    losses = np.array(
-        [problem.loss(problem.ridge(kernel, LAYER_RIDGE)) if len(layers) > 1 else 0.0 for kernel in kernels]
-    )
+    losses = np.zeros(len(layers))
+    if len(layers) > 1:
+        losses = np.array([problem.loss(problem.leave_out(kernel, LAYER_RIDGE)) for kernel in kernels])
     weights = np.exp(-SHARPNESS * (losses - losses.min()))
     weights /= weights.sum()
     mixed = _mixed(kernels, weights)
-    ridge = min(RIDGES, key=lambda one: problem.loss(problem.ridge(mixed, one)))
+    ridge = min(RIDGES, key=lambda one: problem.loss(problem.leave_out(mixed, one)))
     return weights, ridge, losses
+
+
+def _held_out_scores(mixture: "_Mixture", problem: "_Problem", ridge: float) -> np.ndarray:
+    """Scores of each clip, (n, classes), by fits in which nothing came from its group: neither clips nor voices."""
+    scores = np.zeros((len(problem.codes), problem.n_classes))
+    for group in np.unique(problem.groups):
+        inside = problem.groups == group
+        rest, tested = np.flatnonzero(~inside), np.flatnonzero(inside)
+        kernel = mixture.quietened_kernel(mixture.voices(rest))
+        fit = problem.solved(kernel[np.ix_(rest, rest)], ridge, rest)
+        scores[tested] = kernel[np.ix_(tested, rest)] @ fit.coefficients + fit.offset
+    return scores
 
 
 def _drawn(n: int, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -103,12 +119,12 @@ def _mean_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = features.mean(axis=1, dtype=np.float64)
     spread = features.std(axis=1, dtype=np.float64)
     # What does not vary but for rounding says nothing, and must not be blown up to the size of the rest.
-    return mean, np.where(spread > 1e-6 * (np.abs(mean) + 1e-12), spread, np.inf)
+    return mean, np.where(spread > 1e-6 * (np.abs(mean) + 1e-12), spread, 1.0)
 
 
 @dataclass(frozen=True)
 class _Voices:
-    """Directions in which speakers differ, and how much each shrinks.
+    """Directions in which speakers differ at the same class, and how much each shrinks.
 
     Attributes:
         axes: (k, dim) orthonormal.
@@ -119,26 +135,75 @@ class _Voices:
     kept: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, examples: Examples) -> "_Voices":
-        """Take the mean of what each speaker's clips differ by from the mean of their classes.
+    def of(cls, rows: np.ndarray, codes: np.ndarray, speakers: np.ndarray) -> "_Voices":
+        """Take the mean of what each speaker's clips differ by from the means of their classes.
 
         Args:
             rows: (n, dim) standardised.
-            examples: The same clips.
+            codes: (n,) numbers of the classes.
+            speakers: (n,) who speaks.
         """
-        means = _group_means(rows, examples.codes)
-        offsets = _group_means(rows - means[examples.codes], np.unique(examples.speakers, return_inverse=True)[1])
+        means = _group_means(rows, codes)
+        offsets = _group_means(rows - means[codes], np.unique(speakers, return_inverse=True)[1])
         offsets -= offsets.mean(axis=0)
         _, sizes, axes = np.linalg.svd(offsets, full_matrices=False)
-        level = float(np.mean(sizes**2))
-        there = sizes**2 > 1e-9 * max(level, 1e-30)
-        kept = 1 / np.sqrt(1 + SPEAKER_PENALTY * sizes[there] ** 2 / level) if level else sizes[there]
-        return cls(axes[there], kept)
+        # Speakers of one class each differ in nothing but that: what is left is rounding, not voices.
+        there = sizes**2 > 1e-6 * _mean_square(rows)
+        sizes, level = sizes[there], float(np.mean(sizes**2))
+        return cls(axes[there].astype(rows.dtype), 1 / np.sqrt(1 + SPEAKER_PENALTY * sizes**2 / max(level, 1e-30)))
 
     def quietened(self, rows: np.ndarray) -> np.ndarray:
         """Shrink rows, (n, dim), along these directions."""
         quiet: np.ndarray = rows - (rows @ self.axes.T * (1 - self.kept)) @ self.axes
-        return quiet.astype(rows.dtype)
+        return quiet
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """Standardised layers with their weights.
+
+    Attributes:
+        layers: (n_layers, n, dim) float32.
+        shares: (n_layers,) weight of each layer over the mean squared length of its clips.
+        kernel: (n, n) float64 products of all clips.
+        codes: (n,) numbers of the classes.
+        speakers: (n,) who speaks.
+    """
+
+    layers: np.ndarray
+    shares: np.ndarray
+    kernel: np.ndarray
+    codes: np.ndarray
+    speakers: np.ndarray
+
+    @classmethod
+    def of(cls, layers: np.ndarray, weights: np.ndarray, clips: Examples) -> "_Mixture":
+        kernel = _mixed([_kernel(layer) for layer in layers], weights).astype(np.float64)
+        shares = np.array([one / max(_mean_square(layer), 1e-30) for one, layer in zip(weights, layers, strict=True)])
+        return cls(layers, shares, kernel, clips.codes, clips.speakers)
+
+    def voices(self, rows: np.ndarray | None = None) -> list[_Voices]:
+        """Find each layer's voices among some clips, or among all."""
+        rows = np.arange(len(self.codes)) if rows is None else rows
+        return [_Voices.of(layer[rows], self.codes[rows], self.speakers[rows]) for layer in self.layers]
+
+    def quietened_kernel(self, voices: Sequence[_Voices]) -> np.ndarray:
+        """Products of all clips, (n, n), once voices are made to count less."""
+        kernel = self.kernel.copy()
+        for layer, voice, share in zip(self.layers, voices, self.shares, strict=True):
+            along = layer @ voice.axes.T
+            kernel -= (along * (share * (1 - voice.kept**2))) @ along.T
+        return kernel
+
+    def affine(self, fit: "_Fit", discriminant: "_Discriminant") -> Affine:
+        """Put all together: one map of the standardised layers, each times its weight."""
+        parts = []
+        for layer, voice in zip(self.layers, self.voices(), strict=True):
+            weight = fit.coefficients.T @ layer / max(_mean_square(layer), 1e-30)
+            # Quiet clips meet loud weights as loud clips meet weights that are quietened twice.
+            parts.append(voice.quietened(voice.quietened(weight)).T)
+        weight = (np.concatenate(parts) @ discriminant.weight).T
+        return Affine(weight, fit.offset @ discriminant.weight + discriminant.offset)
 
 
 def _group_means(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -171,14 +236,10 @@ def _mixed(kernels: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Fit:
-    """A kernel ridge: f(x) = kernel(x, clips) @ ``coefficients`` + ``offset``.
-
-    ``held_out`` is f of each clip by a fit without its group.
-    """
+    """A kernel ridge: f(x) = kernel(x, clips) @ ``coefficients`` + ``offset``."""
 
     coefficients: np.ndarray
     offset: np.ndarray
-    held_out: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -218,40 +279,60 @@ class _Problem:
         groups = _groups(examples, settings.seed)
         return cls(examples.codes, groups, importance, examples.n_classes, settings.class_weights)
 
-    def ridge(self, kernel: np.ndarray, strength: float) -> _Fit:
+    def solved(self, kernel: np.ndarray, strength: float, rows: np.ndarray | None = None) -> _Fit:
         """Minimise sum(importance * |one-hot - f|^2) + strength * |f|^2, with an offset that is not penalised.
 
-        In the kernel's own precision: single is enough to choose by.
-
-        Leaving a group out changes its residuals r to (Q_GG)^-1 alpha_G, where Q is the inverse of the system that
-        the coefficients alpha solve.
+        Args:
+            kernel: (n, n) of the clips that are fitted.
+            strength: Of the ridge.
+            rows: Their numbers; None for all.
         """
-        system = kernel.copy()
-        system.flat[:: len(kernel) + 1] += strength / self.importance
-        inverse = _inverse(system)
+        rows = np.arange(len(self.codes)) if rows is None else rows
+        inverse = _inverse(self._system(kernel, strength, rows))
+        ones, wanted = inverse.sum(axis=1), np.eye(self.n_classes)[self.codes[rows]]
+        offset = ones @ wanted / ones.sum()
+        return _Fit(inverse @ wanted - np.outer(ones, offset), offset)
+
+    def leave_out(self, kernel: np.ndarray, strength: float) -> np.ndarray:
+        """Scores of each clip, (n, classes), by the same fit without its group, in closed form.
+
+        Leaving a group out changes its residuals to (Q_GG)^-1 alpha_G, where Q is the inverse of the system that the
+        coefficients alpha solve. In the kernel's own precision: single is enough to choose by.
+        """
+        inverse = _inverse(self._system(kernel, strength, np.arange(len(self.codes))))
         ones = inverse.sum(axis=1)
         inverse -= np.outer(ones, ones) / ones.sum()
         wanted = np.eye(self.n_classes, dtype=kernel.dtype)[self.codes]
-        coefficients = inverse @ wanted
-        held_out = np.empty_like(wanted)
+        coefficients, scores = inverse @ wanted, np.empty_like(wanted)
         for group in np.unique(self.groups):
             rows = np.flatnonzero(self.groups == group)
-            held_out[rows] = wanted[rows] - np.linalg.solve(inverse[np.ix_(rows, rows)], coefficients[rows])
-        return _Fit(coefficients, ones @ wanted / ones.sum(), held_out.astype(np.float64))
+            scores[rows] = wanted[rows] - np.linalg.solve(inverse[np.ix_(rows, rows)], coefficients[rows])
+        return scores.astype(np.float64)
 
-    def loss(self, fit: _Fit) -> float:
-        """Mean negative log likelihood, in nats, of the cross-fitted logits at their best temperature."""
+    def _system(self, kernel: np.ndarray, strength: float, rows: np.ndarray) -> np.ndarray:
+        system = kernel.copy()
+        system.flat[:: len(kernel) + 1] += strength / self.importance[rows]
+        return system
+
+    def loss(self, scores: np.ndarray) -> float:
+        """Mean negative log likelihood, in nats, of the cross-fitted logits at their best temperature.
+
+        Clips of a class that nobody outside of their group has are left out: nothing can be told of them.
+        """
         from scipy.special import log_softmax
 
-        logits = self.cross_fitted(fit)
-        logits = logits / fit_temperature(logits, self.codes)
-        likely = log_softmax(logits, axis=1)[np.arange(len(self.codes)), self.codes]
-        return -float(np.average(likely, weights=self.importance))
+        logits = self.cross_fitted(scores)
+        known = np.flatnonzero(np.isfinite(logits[np.arange(len(logits)), self.codes]))
+        if not len(known):
+            return 0.0
+        logits, codes = np.maximum(logits[known], NEVER), self.codes[known]
+        likely = log_softmax(logits / fit_temperature(logits, codes), axis=1)[np.arange(len(codes)), codes]
+        return -float(np.average(likely, weights=self.importance[known]))
 
-    def discriminant(self, fit: _Fit, rows: np.ndarray | None = None) -> _Discriminant:
-        """Fit the discriminant on held-out scores, of some clips or of all."""
+    def discriminant(self, scores: np.ndarray, rows: np.ndarray | None = None) -> _Discriminant:
+        """Fit the discriminant on scores of some clips or of all."""
         rows = np.arange(len(self.codes)) if rows is None else rows
-        scores, codes, weights = fit.held_out[rows], self.codes[rows], self.importance[rows]
+        scores, codes, weights = scores[rows], self.codes[rows], self.importance[rows]
         counts = np.bincount(codes, weights, self.n_classes)
         there = counts > 0
         sums = np.eye(self.n_classes)[codes].T @ (scores * weights[:, None])
@@ -263,19 +344,24 @@ class _Problem:
         weight = np.linalg.solve(covariance, means.T)
         prior = np.zeros(self.n_classes) if self.by_class else np.log(np.maximum(counts, 1e-30) / counts.sum())
         offset = prior - np.einsum("cd,dc->c", means, weight) / 2
-        return _Discriminant(np.where(there, weight, 0.0), np.where(there, offset, NEVER))
+        return _Discriminant(np.where(there, weight, 0.0), np.where(there, offset, -np.inf))
 
-    def cross_fitted(self, fit: _Fit) -> np.ndarray:
-        """Logits of each clip, (n, classes), for which neither ridge nor discriminant had seen its group."""
-        logits = np.empty_like(fit.held_out)
+    def cross_fitted(self, scores: np.ndarray) -> np.ndarray:
+        """Logits of each clip, (n, classes), by a discriminant on the scores of the other groups.
+
+        -inf for a class that no clip of the other groups has.
+        """
+        logits = np.empty_like(scores)
         for group in np.unique(self.groups):
             inside = self.groups == group
-            logits[inside] = self.discriminant(fit, np.flatnonzero(~inside))(fit.held_out[inside])
+            logits[inside] = self.discriminant(scores, np.flatnonzero(~inside))(scores[inside])
         return logits
 
-    def held_out(self, fit: _Fit, rows: np.ndarray) -> HeldOut:
-        """What calibration comes from."""
-        return HeldOut(self.cross_fitted(fit), self.codes, rows)
+    def held_out(self, scores: np.ndarray, rows: np.ndarray) -> HeldOut:
+        """What calibration comes from: clips of whose class the other groups have some."""
+        logits = self.cross_fitted(scores)
+        known = np.isfinite(logits).all(axis=1)
+        return HeldOut(logits[known], self.codes[known], rows[known])
 
 
 def _inverse(system: np.ndarray) -> np.ndarray:
@@ -300,13 +386,3 @@ def _groups(examples: Examples, seed: int) -> np.ndarray:
     for number, fold in enumerate(folds):
         groups[fold.test] = number
     return groups
-
-
-def _affine(layers: np.ndarray, voices: Sequence[_Voices], fit: _Fit, discriminant: _Discriminant) -> Affine:
-    """Put all together: one map of the standardised layers, each times its weight."""
-    parts = [
-        voice.quietened(fit.coefficients.T @ layer / max(_mean_square(layer), 1e-30)).T
-        for layer, voice in zip(layers, voices, strict=True)
-    ]
-    weight = (np.concatenate(parts) @ discriminant.weight).T
-    return Affine(weight, fit.offset @ discriminant.weight + discriminant.offset)

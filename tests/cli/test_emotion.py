@@ -77,8 +77,21 @@ def test_what_cannot_be_met_is_refused_in_one_line(common, flags, said, caplog):
 
 
 def test_a_training_that_is_asked_to_stop_ends_with_its_own_code_and_goes_on(common, tmp_path):
-    words = [sys.executable, "-m", "core", "emotion", "train", *common, "--head", "mlp", "--epochs", "1"]
-    words += ["--folds", "2", "--output", str(tmp_path / "head"), "--run", str(tmp_path / "run")]
+    words = [
+        sys.executable,
+        "-m",
+        "core",
+        "emotion",
+        "train",
+        *common,
+        "--head",
+        "mlp",
+        "--epochs",
+        "1",
+        "--folds",
+        "2",
+    ]
+    words += ["--output", str(tmp_path / "head"), "--run", str(tmp_path / "run")]
     first = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     until = time.monotonic() + 120

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from core.arrays import EmbedSettings, OnProgress, ignore_progress
+from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
 from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples, Trainer
 from core.figures.names import file_label
-from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Evaluation, Fold, LabelledCorpus
+from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Estimate, Evaluation, Fold, LabelledCorpus
 from core.tasks.emotion.clips import HashedClip
 from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionRequest
@@ -66,7 +66,19 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
         cross,
         (*corpus.warnings, *voices.notes, *main.warnings, *tuning_notes(request), *cross_notes),
         voices.failures,
+        _gain(main, baseline, request.head.seed),
     )
+
+
+def _gain(main: Evaluation, baseline: Evaluation, seed: int) -> Estimate:
+    """What the encoder adds to the baseline."""
+    from core.analysis.scores import paired_gain, tables_by_speaker, uar
+
+    main_tables, plain_tables = (
+        tables_by_speaker(one.truth, one.probabilities.argmax(axis=1), one.speakers, len(one.labels))
+        for one in (main, baseline)
+    )
+    return paired_gain(uar, main_tables, plain_tables, seed)
 
 
 def _shuffled(voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, watch: Watch) -> Evaluation:
@@ -120,9 +132,12 @@ def _evaluated(
         if request.head.tunes_encoder:
             discard_state(watch, part, number)
 
+    def of_this(progress: Progress) -> None:
+        watch.on_progress(replace(progress, stage=f"evaluate {name}"))
+
     make_trainer = trainers(request, watch, part, voices.clips)
     return evaluate(
-        examples, voices.corpus.labels, names, folds, make_trainer, name, watch.on_progress,
+        examples, voices.corpus.labels, names, folds, make_trainer, name, of_this,
         watch.place(f"folds/{part}"), options, tell,
     )  # fmt: skip
 
