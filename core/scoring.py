@@ -314,8 +314,11 @@ class EmotionFindings:
         model: Facts: name, hash, layers, dim, sampling rate.
         settings: Facts: head, pooling, layer, folds, seed.
         main: The head asked for.
-        baseline: The same folds with statistics of the log-mel spectrogram (or eGeMAPS); never left out.
-        shuffled: The same with labels shuffled within speakers.
+        baseline: The same folds with a linear head on statistics of the log-mel spectrogram (or eGeMAPS); never left
+            out.
+        shuffled: The control: the same folds with labels shuffled within speakers. Like the baseline it has a linear
+            head on pooled features, whatever the head asked for: it shows what folds and scores find where nothing
+            is, not what the training of another head does.
         cross: Trained here and tested elsewhere, and the other way round.
         warnings: What limits the numbers, as sentences.
         failures: ``{"file", "error"}`` for each file that could not be used.

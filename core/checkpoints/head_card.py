@@ -214,11 +214,19 @@ def _training_text(config: Facts, training: Facts) -> str:
         f"Head: {settings.get('head', 'unknown')}, on {which}, pooling {config['pooling']}.",
         f"Seed: {training.get('seed', 'unknown')}.",
         f"Maps: {' - '.join(map(str, _widths(config)))} values.",
+        _hearing_text(config["hearing"]),
     ]
     folds = training.get("folds", [])
     if folds:
         lines.append(f"Folds: {len(folds)}; each one's speakers and scores are in `training.json`.")
     return bullets(lines) + "\n\nAll settings, folds with their speakers, and package versions: `training.json`."
+
+
+def _hearing_text(hearing: Facts) -> str:
+    """How the encoder heard the clips; ``classify`` hears recordings in the same way."""
+    channel = "the mean of all channels" if hearing["channel"] is None else f"channel {hearing['channel']}"
+    loud = "every clip at one loudness" if hearing["loudness"] == "normalise" else "clips as loud as they are"
+    return f"Heard by the encoder: {loud}, {channel}, {hearing['engine']} in {hearing['precision']}."
 
 
 def _widths(config: Facts) -> list[int]:

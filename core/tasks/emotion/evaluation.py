@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.arrays import OnProgress, Progress, ignore_progress
+from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
 from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples, Trainer
 from core.figures.names import file_label
@@ -82,14 +82,14 @@ def _gain(main: Evaluation, baseline: Evaluation, seed: int) -> Estimate:
 
 
 def _shuffled(voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, watch: Watch) -> Evaluation:
-    """The control: labels shuffled within speakers, several times."""
+    """The control: labels shuffled within speakers, several times, with a linear head whatever the head is."""
     from core.emotion.controls import N_SHUFFLES, shuffled_within_speakers, where_shuffles_fall
 
     seeds = [request.head.seed + draw for draw in range(N_SHUFFLES)]
     controls = [shuffled_within_speakers(voices.pooled, seed) for seed in seeds]
     names = [f"shuffled labels {number + 1}" for number in range(N_SHUFFLES)]
     found = [_evaluated(each, voices, folds, request, name, watch) for each, name in zip(controls, names, strict=True)]
-    return replace(where_shuffles_fall(found), name="shuffled labels")
+    return replace(where_shuffles_fall(found), name="shuffled labels, linear head")
 
 
 def trainers(request: EmotionRequest, watch: Watch, part: str, clips: Sequence[HashedClip]) -> Callable[[int], Trainer]:
@@ -197,8 +197,16 @@ def model_facts(request: EmotionRequest, voices: Voices) -> dict[str, Any]:
         "dim": int(voices.examples.features.shape[2]),
         "sampling_rate": entry.sampling_rate,
         "embed_seconds": round(voices.embed_seconds, 3),
-        "n_embedded": voices.n_embedded,
+        "n_embedded": len(voices.clips),
+        "n_computed": voices.n_computed,
+        "running": running_facts(voices.running),
     }
+
+
+def running_facts(running: EmbedSettings, *but: str) -> dict[str, Any]:
+    """How the encoder heard the clips, without the facts that are named."""
+    but = ("model", "layers", "max_seconds", *but)
+    return {key: value for key, value in asdict(running).items() if key not in but}
 
 
 def corpus_facts(voices: Voices) -> dict[str, Any]:
