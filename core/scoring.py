@@ -136,6 +136,11 @@ class HeadSettings:
     patience: int = 10
     batch_size: int = 32
 
+    @property
+    def tunes_encoder(self) -> bool:
+        """Whether the encoder learns as well, so that each head has an encoder of its own."""
+        return self.encoder_learning_rate > 0
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -309,11 +314,15 @@ class EmotionFindings:
         model: Facts: name, hash, layers, dim, sampling rate.
         settings: Facts: head, pooling, layer, folds, seed.
         main: The head asked for.
-        baseline: The same folds with statistics of the log-mel spectrogram (or eGeMAPS); never left out.
-        shuffled: The same with labels shuffled within speakers.
+        baseline: The same folds with a linear head on statistics of the log-mel spectrogram (or eGeMAPS); never left
+            out.
+        shuffled: The control: the same folds with labels shuffled within speakers. Like the baseline it has a linear
+            head on pooled features, whatever the head asked for: it shows what folds and scores find where nothing
+            is, not what the training of another head does.
         cross: Trained here and tested elsewhere, and the other way round.
         warnings: What limits the numbers, as sentences.
         failures: ``{"file", "error"}`` for each file that could not be used.
+        gain: UAR above the baseline's, of the same speakers; its interval is narrower than those of the two scores.
     """
 
     corpus: Mapping[str, Any]
@@ -325,6 +334,7 @@ class EmotionFindings:
     cross: tuple[CrossScore, ...] = ()
     warnings: tuple[str, ...] = ()
     failures: tuple[dict[str, str], ...] = ()
+    gain: Estimate | None = None
 
 
 @dataclass(frozen=True)

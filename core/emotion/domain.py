@@ -11,6 +11,7 @@ import numpy as np
 
 from core.emotion.folds import speaker_folds
 from core.emotion.head import Examples, Head, Reference
+from core.scoring import Fold
 
 MOST_AXES = 32
 """Principal axes that are kept, at most."""
@@ -32,16 +33,21 @@ SPACE = 64
 """Principal axes of all clips among which each fit without some speakers looks for its own."""
 
 
-def with_reference(head: Head, examples: Examples, seed: int = 0) -> Head:
+def with_reference(head: Head, examples: Examples, seed: int = 0, folds: tuple[Fold, ...] | None = None) -> Head:
     """Set where the training clips lie; with one speaker or a handful of clips it stays open, for lack of any others.
 
     Args:
         head: Trained on ``examples``.
         examples: Training clips.
         seed: Of the clips that are drawn, and of which speakers are held out together.
+        folds: Whom the distances come from, where not all speakers can be held out in turn: an encoder that was trained
+            on some of them knows their voices.
     """
     drawn = drawn_evenly(examples.speakers, MOST_CLIPS, seed)
-    folds = speaker_folds(examples.speakers[drawn], examples.codes[drawn], MOST_FOLDS, seed)
+    if folds is None:
+        folds = speaker_folds(examples.speakers[drawn], examples.codes[drawn], MOST_FOLDS, seed)
+    else:
+        folds = tuple(Fold(_places(fold.train, drawn), _places(fold.test, drawn)) for fold in folds)
     if not folds or min(len(fold.train) for fold in folds) < CLIPS_AN_AXIS:
         return head
     space = _Space.of(head.mixed(examples.features[:, drawn]))
@@ -49,6 +55,11 @@ def with_reference(head: Head, examples: Examples, seed: int = 0) -> Head:
     # One of the clips, the next above: with few clips it is the farthest.
     threshold = float(np.quantile(distances, STAYS_BELOW, method="higher"))
     return replace(head, reference=space.reference(max(threshold, 1e-12)))
+
+
+def _places(rows: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Places among the drawn clips of those rows that were drawn."""
+    return np.flatnonzero(np.isin(drawn, rows))
 
 
 def drawn_evenly(speakers: np.ndarray, most: int, seed: int = 0) -> np.ndarray:

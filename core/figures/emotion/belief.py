@@ -110,7 +110,7 @@ def coverage_figure(evaluation: Evaluation) -> Figure:
         height=HEIGHT,
         margin={"l": 62, "r": 14, "t": 84, "b": 60},
         title=heading,
-        xaxis=axis(title={"text": "share of clips of which something is said", "standoff": 6}, **SHARE),
+        xaxis=axis(title={"text": "share of clips with an answer", "standoff": 6}, **SHARE),
         yaxis=axis(title={"text": "share of those that is right"}, **SHARE),
     )
     return finished([line, chosen], drawn, "abstention")

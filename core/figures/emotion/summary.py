@@ -19,6 +19,8 @@ def emotion_summary(findings: EmotionFindings) -> dict[str, Any]:
         **_headline(main),
         **_rest(main),
         "baseline": _evaluation(findings.baseline),
+        "gain": findings.gain and findings.gain.value,
+        "gain_ci": findings.gain and interval(findings.gain),
         "shuffled": _evaluation(findings.shuffled) if findings.shuffled else None,
         "cross": [_cross(one) for one in findings.cross],
         "warnings": list(findings.warnings),
