@@ -158,9 +158,7 @@ def _crossed(
     settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
     other = gather(read_labelled(request.test, settings, request), request, watch.on_progress)
     names = _common_names(voices.corpus)
-    here = Side(
-        voices.corpus.name, names, trained_on(voices, request), replace(main, labels=names), _sounds(voices)
-    )
+    here = Side(voices.corpus.name, names, trained_on(voices, request), replace(main, labels=names), _sounds(voices))
     tested = trained_on(other, request, len(voices.clips))
     there = Side(other.corpus.name, _common_names(other.corpus), tested, sounds=_sounds(other))
     make_trainer = trainers(request, watch, "cross", (*voices.clips, *other.clips))
