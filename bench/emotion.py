@@ -116,12 +116,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", default=["Whisper tiny.en", "bundled"])
     parser.add_argument("--folds", default="auto", help="as in python -m core emotion evaluate")
     parser.add_argument("--work", type=Path, help="folder that keeps the features; else they are computed, and timed")
+    parser.add_argument("--json", type=Path, help="write the table there too")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         place = Place(work, work / "features", options.folds)
-        print_table(rows(place, options.corpora, options.models))
+        print_table(rows(place, options.corpora, options.models), options.json)
 
 
 def rows(place: Place, corpus_names: list[str], model_names: list[str]) -> Iterator[Row]:
