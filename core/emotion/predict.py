@@ -354,8 +354,8 @@ def _warnings(saved: "SavedHead", settings: PredictSettings, clip: Said, timelin
         yield "The encoder gave values that are no finite numbers; what they reach is not judged. Use --precision fp32."
     elif clip.distance > 1.0 and clip.why != "silence":
         yield (
-            f"The recording is unlike what the head was trained on (distance {_upwards(clip.distance)}; 95 % of clips of "
-            "speakers that it had not heard stay below 1): do not believe what it says of it."
+            f"The recording is unlike what the head was trained on (distance {_upwards(clip.distance)}; 95 % of clips "
+            "of speakers that it had not heard stay below 1): do not believe what it says of it."
         )
     if saved.head.reference is None:
         yield "The head cannot tell what is unlike its training clips: it has no distance to them."

@@ -349,7 +349,9 @@ def about_map(found: EmbeddingMap) -> str:
     """Say what the neighbours of a clip have in common with it."""
     from core.figures.emotion.maps import neighbour_sentence
 
-    outlines = ", ".join(f"{name} {_number(value)}" for name, value in found.silhouettes.items() if math.isfinite(value))
+    outlines = ", ".join(
+        f"{name} {_number(value)}" for name, value in found.silhouettes.items() if math.isfinite(value)
+    )
     return (
         f'<div class="strata-facts"><p><strong>{_counted(len(found.clips), "clip")}</strong>. '
         f"{escape(neighbour_sentence(found))}"
