@@ -147,8 +147,14 @@ def _calibration_text(training: Facts, head: Facts) -> str:
         f"Calibration: temperature {known['temperature']:.2f}, fitted on speakers that were held out; expected "
         f"calibration error {estimate_text(head['ece_uncalibrated'])} before and {estimate_text(head['ece'])} after. "
         f"The head says nothing below a confidence of {known['threshold']:.2f}: in the folds it spoke of "
-        f"{known['coverage']:.0%} of the clips and was right in {known['accuracy']:.0%} of those."
+        f"{known['coverage']:.0%} of the clips and was right in {known['accuracy']:.0%} of those{_unlike_text(known)}."
     )
+
+
+def _unlike_text(known: Facts) -> str:
+    if not known.get("unlike"):
+        return ""
+    return f"; {known['unlike']:.0%} it found unlike what it was trained on, and said nothing of them either"
 
 
 def _cross_table(crosses: Iterable[Facts]) -> str:

@@ -458,10 +458,11 @@ def _packed(answers: Answers, fingerprint: str) -> bytes:
         "seconds": answers.seconds,
     }
     file = BytesIO()
-    arrays = {"probabilities": answers.probabilities, "uncalibrated": answers.uncalibrated}
-    if answers.distances is not None:
-        arrays["distances"] = answers.distances
-    np.savez(file, facts=np.array(json.dumps(facts)), **arrays)  # type: ignore[arg-type]
+    told = np.array(json.dumps(facts))
+    distances = np.zeros(0) if answers.distances is None else answers.distances
+    np.savez(
+        file, facts=told, probabilities=answers.probabilities, uncalibrated=answers.uncalibrated, distances=distances
+    )
     return file.getvalue()
 
 
@@ -473,7 +474,8 @@ def _read(path: Path, fingerprint: str) -> Answers | None:
             if facts.pop("fingerprint") != fingerprint:
                 return None
             facts["layer_weights"] = tuple((int(layer), float(share)) for layer, share in facts["layer_weights"])
-            distances = stored.get("distances", None)
-            return Answers(stored["probabilities"], stored["uncalibrated"], distances=distances, **facts)
+            distances = stored["distances"]
+            facts["distances"] = distances if len(distances) else None
+            return Answers(stored["probabilities"], stored["uncalibrated"], **facts)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None

@@ -202,6 +202,7 @@ def training_facts(findings: EmotionFindings, head: Head, card: Mapping[str, Any
             "threshold": head.threshold,
             "coverage": main.abstention.coverage,
             "accuracy": main.abstention.accuracy,
+            "unlike": main.abstention.unlike,
         },
         "warnings": list(findings.warnings),
         "failures": list(findings.failures),

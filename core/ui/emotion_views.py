@@ -228,12 +228,15 @@ they are now, on the features that are there.</p></div>
 
 
 def under_way(told: str, progress: Progress | None) -> str:
-    """Say how far a training is, with a bar where its stage has parts."""
-    share = 0.0 if progress is None or is_one_step(progress) else min(1.0, progress.done / progress.total)
+    """Say how far a training is, with a bar that fills where its stage has parts, and one that only moves elsewhere."""
+    if progress is None or is_one_step(progress):
+        bar = '<div class="strata-progress strata-endless" aria-hidden="true"><b></b></div>'
+    else:
+        share = 100 * min(1.0, progress.done / progress.total)
+        bar = f'<div class="strata-progress" aria-hidden="true"><b style="width: {share:.1f}%"></b></div>'
     return (
         f'<div class="strata-card strata-lower strata-training" role="status"><h2>{escape(told)}</h2>'
-        f'<div class="strata-progress" aria-hidden="true"><b style="width: {100 * share:.1f}%"></b></div>'
-        "<p>You may close or reload the page: the training goes on, and this browser finds it again.</p></div>"
+        f"{bar}<p>You may close or reload the page: the training goes on, and this browser finds it again.</p></div>"
     )
 
 

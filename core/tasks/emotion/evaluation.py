@@ -158,14 +158,21 @@ def _crossed(
     settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
     other = gather(read_labelled(request.test, settings, request), request, watch.on_progress)
     names = _common_names(voices.corpus)
-    here = Side(voices.corpus.name, names, trained_on(voices, request), replace(main, labels=names))
-    there = Side(other.corpus.name, _common_names(other.corpus), trained_on(other, request, len(voices.clips)))
+    here = Side(voices.corpus.name, names, trained_on(voices, request), replace(main, labels=names), _sounds(voices))
+    tested = trained_on(other, request, len(voices.clips))
+    there = Side(other.corpus.name, _common_names(other.corpus), tested, sounds=_sounds(other))
     make_trainer = trainers(request, watch, "cross", (*voices.clips, *other.clips))
     scores = cross_scores(here, there, make_trainer, watch.on_progress, request.head.seed)
     if request.head.tunes_encoder:
         for number in range(2):
             discard_state(watch, "cross", number)
-    return scores, tuple(f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings)
+    notes = [f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings]
+    return scores, (*notes, *scores[0].warnings, *scores[1].warnings)
+
+
+def _sounds(voices: Voices) -> tuple[str, ...]:
+    """What a clip is known by in any corpus: the hash of its recording, and the stretch."""
+    return tuple(f"{hashed.sha256} {hashed.clip.start} {hashed.clip.stop}" for hashed in voices.clips)
 
 
 def _common_names(corpus: LabelledCorpus) -> tuple[str, ...]:
