@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,10 @@ def _prediction_json(one: Prediction) -> dict[str, Any]:
         "threshold": one.threshold,
         **_said_json(one.clip, one.labels),
         "timeline": [_said_json(said, one.labels) for said in one.timeline],
+        "stretches": [
+            {"start": part.start, "stop": part.stop, "label": part.label or None, "why": part.why or None}
+            for part in stretches(one)
+        ],
         "warnings": list(one.warnings),
     }
 
@@ -172,16 +177,46 @@ def _said_json(said: Said, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def predictions_as_text(outcome: Classified) -> str:
-    """Put together what ``classify`` prints: a line a recording, of the label, its probability and the file."""
-    return "".join(f"{_line(one)}\n" for one in outcome.predictions)
+    """Put together what ``classify`` prints: a line a recording, then one a stretch of it, behind a tab."""
+    return "".join(f"{line}\n" for one in outcome.predictions for line in _lines(one))
 
 
-def _line(one: Prediction) -> str:
+def _lines(one: Prediction) -> Iterator[str]:
     said = one.clip
-    best = one.labels[int(said.probabilities.argmax())]
-    share = f"{best} {said.probabilities.max():.2f}"
-    answer = f"no answer ({WORDS[said.why]}; {share})" if said.why else share
-    return f"{one.source}\t{answer}"
+    best = f"{one.labels[int(said.probabilities.argmax())]} {said.probabilities.max():.2f}"
+    # Where a head has no ground to judge, the most likely class is no news, however sure it sounds.
+    unsure = f"; {best}" if said.why == "unsure" else ""
+    yield f"{one.source}\t{f'no answer ({WORDS[said.why]}{unsure})' if said.why else best}"
+    for part in stretches(one):
+        answer = f"no answer ({WORDS[part.why]})" if part.why else part.label
+        yield f"\t{part.start:.2f}\t{part.stop:.2f}\t{answer}"
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Seconds of a recording over which a head says the same, or keeps silent for the same reason."""
+
+    start: float
+    stop: float
+    label: str
+    why: str
+
+
+def stretches(one: Prediction) -> tuple[Stretch, ...]:
+    """What the timeline says, without overlaps: each moment belongs to the window whose middle is nearest to it.
+
+    Returns:
+        From 0 to the recording's end, without gaps; none where there is no timeline.
+    """
+    said = one.timeline
+    middles = [(window.start + window.stop) / 2 for window in said]
+    turns = [0.0, *((left + right) / 2 for left, right in pairwise(middles)), one.clip.stop]
+    found: list[Stretch] = []
+    for window, (start, stop) in zip(said, pairwise(turns), strict=False):
+        if found and (found[-1].label, found[-1].why) == (window.label, window.why):
+            start = found.pop().start
+        found.append(Stretch(start, stop, window.label, window.why))
+    return tuple(found)
 
 
 def timeline_rows(one: Prediction) -> Iterable[Mapping[str, Any]]:
