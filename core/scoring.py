@@ -136,6 +136,11 @@ class HeadSettings:
     patience: int = 10
     batch_size: int = 32
 
+    @property
+    def tunes_encoder(self) -> bool:
+        """Whether the encoder learns as well, so that each head has an encoder of its own."""
+        return self.encoder_learning_rate > 0
+
 
 @dataclass(frozen=True)
 class Estimate:

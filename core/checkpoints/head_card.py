@@ -1,6 +1,7 @@
 """The card of a trained head, generated from its other files: it cannot claim what nobody measured."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from core.checkpoints.card import bullets, front_matter, section
@@ -62,8 +63,15 @@ def _summary(config: Facts, training: Facts) -> str:
     of = f"{data['n']:,} clips of {data['n_speakers']} speakers ({data['name']})" if data else "unnamed clips"
     return (
         f"A head on the encoder {config['encoder']} that tells {len(config['labels'])} classes apart by the voice: "
-        f"{', '.join(config['labels'])}. It was trained on {of}; the encoder stayed as it is."
+        f"{', '.join(config['labels'])}. It was trained on {of}; {_what_became_of_the_encoder(config)}."
     )
+
+
+def _what_became_of_the_encoder(config: Facts) -> str:
+    lies = config.get("encoder_folder", "")
+    if lies and not Path(lies).is_absolute():
+        return f"the encoder was fine-tuned with it and lies in the folder `{lies}`"
+    return "the encoder stayed as it is"
 
 
 def _use(name: str, config: Facts) -> str:

@@ -8,6 +8,7 @@ from and what it was found to be worth) and a card. This module knows names, sha
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -51,7 +52,8 @@ class HeadConfig:
         encoder: Name of the encoder.
         encoder_sha256: Hash of its weights; see :func:`core.checkpoints.load.checkpoint_hashes`.
         encoder_config_sha256: Hash of the files that say how the weights are used.
-        encoder_folder: Where it lay, if a person gave a folder; empty for a bundled one and one of a hub.
+        encoder_folder: Where it lay, if a person gave a folder; empty for a bundled one and one of a hub. A relative
+            path begins in the head's own folder: there lies an encoder that was trained with the head.
         sampling_rate: Hz that the encoder wants.
         layers: Layers that the head takes, ascending.
         dim: Values of a pooled layer.
@@ -163,6 +165,7 @@ def save_head(
     arrays: Mapping[str, np.ndarray],
     training: Mapping[str, Any],
     *,
+    encoder: Path | None = None,
     force: bool = False,
 ) -> Path:
     """Write a head's folder whole or not at all.
@@ -173,6 +176,7 @@ def save_head(
         arrays: By name, of the shapes of ``config.shapes()``; written as float32.
         training: Facts for ``training.json``, JSON-ready; the versions of packages are added. Its entry ``card``
             holds what only a person can say; see :func:`core.checkpoints.head_card.head_card`.
+        encoder: Folder of an encoder that was trained with the head; it is copied to ``config.encoder_folder``.
         force: Whether a head that is there may be replaced.
 
     Raises:
@@ -191,6 +195,8 @@ def save_head(
         write_json(partial / "training.json", facts)
         save_file(rounded, partial / "model.safetensors", metadata={"format": "np"})
         (partial / CARD).write_text(head_card(folder.name, written, facts), encoding="utf-8")
+        if encoder is not None:
+            shutil.copytree(encoder, partial / config.encoder_folder)
     return folder
 
 
@@ -442,30 +448,39 @@ def describe_head(found: Found) -> HeadEntry:
 # --------------------------------------------------------------------------------------------------------- its encoder
 
 
-def find_encoder(config: HeadConfig, name: str, model: str = "") -> Found:
+def find_encoder(config: HeadConfig, name: str, model: str = "", folder: Path | None = None) -> Found:
     """Find the encoder that a head was trained on, and check that it is that one, without loading it.
 
     Args:
         config: Of the head.
         name: The head's, for errors.
         model: Where a person says it is; empty for where it was.
+        folder: The head's, in which an encoder may lie that was trained with it.
 
     Raises:
         CheckpointError: It is not there, or what is there is another.
     """
     wanted = model
     if not wanted:
-        lay = config.encoder_folder and Path(config.encoder_folder)
+        lay = config.encoder_folder and (folder or Path()) / config.encoder_folder
         wanted = str(lay) if lay and lay.is_dir() else config.encoder
     try:
         found = find_model(wanted)
     except CheckpointError as error:
         raise CheckpointError(
-            f"The head {name} needs the encoder {config.encoder} (weights {config.encoder_sha256[:12]}). {error}"
+            f"The head {name} needs the encoder {config.encoder} (weights {config.encoder_sha256[:12]})"
+            f"{_where_it_lay(config, folder)}. {error}"
         ) from error
     sha256, config_sha256 = checkpoint_hashes(found.folder, found.name, from_user=found.from_user)
     check_encoder(config, name, found.name, (sha256, config_sha256))
     return found
+
+
+def _where_it_lay(config: HeadConfig, folder: Path | None) -> str:
+    """Say that an encoder is missing that belongs into the head's own folder."""
+    if folder is None or not config.encoder_folder or Path(config.encoder_folder).is_absolute():
+        return ""
+    return f", which was trained with it and is missing from {folder / config.encoder_folder}: copy that folder as well"
 
 
 def check_encoder(config: HeadConfig, name: str, encoder: str, hashes: tuple[str, str]) -> None:

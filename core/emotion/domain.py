@@ -11,6 +11,7 @@ import numpy as np
 
 from core.emotion.folds import speaker_folds
 from core.emotion.head import Examples, Head, Reference
+from core.scoring import Fold
 
 MOST_AXES = 32
 """Principal axes that are kept, at most."""
@@ -25,15 +26,18 @@ MOST_FOLDS = 10
 """Fits with speakers held out."""
 
 
-def with_reference(head: Head, examples: Examples, seed: int = 0) -> Head:
+def with_reference(head: Head, examples: Examples, seed: int = 0, folds: tuple[Fold, ...] | None = None) -> Head:
     """Set where the training clips lie; with one speaker or a handful of clips it stays open, for lack of any others.
 
     Args:
         head: Trained on ``examples``.
         examples: Training clips.
         seed: Of which speakers are held out together.
+        folds: Whom the distances come from, where not all speakers can be held out in turn: an encoder that was trained
+            on some of them knows their voices.
     """
-    folds = speaker_folds(examples.speakers, examples.codes, MOST_FOLDS, seed)
+    if folds is None:
+        folds = speaker_folds(examples.speakers, examples.codes, MOST_FOLDS, seed)
     rows = head.mixed(examples.features)
     if not folds or min(len(fold.train) for fold in folds) < CLIPS_AN_AXIS:
         return head

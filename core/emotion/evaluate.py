@@ -128,7 +128,7 @@ def evaluate(
 def finished(head: Head, examples: Examples) -> Head:
     """Calibrate a head that was trained on examples, and set when it keeps silent and what it finds unlike them."""
     head = with_threshold(calibrated(head))
-    return with_reference(head, as_heard(head, examples))
+    return with_reference(head, head.pooled(examples))
 
 
 def answer(trainer: Trainer, examples: Examples, fold: Fold) -> Answers:
@@ -143,19 +143,7 @@ def answer(trainer: Trainer, examples: Examples, fold: Fold) -> Answers:
         return Answers(certain, certain)
     codes = np.searchsorted(known, train.codes)
     head = with_threshold(calibrated(_trained(trainer, replace(train, codes=codes, n_classes=len(known)))))
-    return _answers(head, as_heard(head, test), known)
-
-
-def as_heard(head: Head, examples: Examples) -> Examples:
-    """Examples with the features that the head wants: with a learned attention, frames pooled by its own weights."""
-    from scipy.special import softmax
-
-    if head.attention is None:
-        return examples
-    pooled = np.empty((len(examples.layers), len(examples), head.mean.shape[1]))
-    for row, frames in enumerate(examples.frames):
-        pooled[:, row] = np.einsum("t,ltd->ld", softmax(head.mixed(frames) @ head.attention), frames)
-    return replace(examples, features=pooled)
+    return _answers(head, head.pooled(test), known)
 
 
 def on_own_scale(examples: Examples) -> Examples:

@@ -24,7 +24,8 @@ class EncoderFacts:
         config_sha256: Hash of the files that say how they are used; both as
             :func:`core.checkpoints.load.checkpoint_hashes` gives them.
         sampling_rate: Hz that it wants.
-        folder: Where it lies, if a person gave a folder; empty else.
+        folder: Where it lies, if a person gave a folder; empty else. For one that was trained with the head, a path in
+            the head's folder.
     """
 
     name: str
@@ -61,6 +62,7 @@ def write_head(
     config: HeadConfig,
     training: Mapping[str, Any],
     *,
+    encoder: Path | None = None,
     force: bool = False,
 ) -> Path:
     """Write a head's checkpoint folder, whole or not at all.
@@ -70,13 +72,14 @@ def write_head(
         head: What was trained.
         config: See :func:`head_config`.
         training: See :func:`training_facts`.
+        encoder: Folder of an encoder that was trained with the head, to be copied to ``config.encoder_folder``.
         force: Whether a head that is there may be replaced.
 
     Raises:
         CheckpointError: The head holds numbers that cannot be kept.
         OutputError: The folder is taken or cannot be written.
     """
-    return save_head(folder, config, head_arrays(head), training, force=force)
+    return save_head(folder, config, head_arrays(head), training, encoder=encoder, force=force)
 
 
 def read_head(folder: Path, name: str = "") -> SavedHead:

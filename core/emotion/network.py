@@ -292,7 +292,7 @@ class NetworkTrainer:
         if learned and not examples.frames:
             raise InputError("The pooling learned needs the frames of each clip; got none. Use mean_std.")
         examples = examples if learned else replace(examples, frames=())
-        with seeded(self.settings.seed), one_thread():
+        with seeded(self.settings.seed), threads(1):  # several would wait for each other, and add up in another order
             return self._train(examples, FRAME_FOLDS if learned else FOLDS)
 
     def _train(self, examples: Examples, count: int) -> Head:
@@ -402,10 +402,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for small products: several would wait for each other, and add up in another order."""
+def threads(count: int) -> Iterator[None]:
+    """Give torch so many threads; afterwards it has as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

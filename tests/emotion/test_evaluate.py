@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, recall_score
 from core.analysis import scores
 from core.arrays import ignore_progress
 from core.emotion.controls import shuffled_within_speakers
-from core.emotion.evaluate import TRANSDUCTIVE, Options, answer, as_heard, evaluate, finished, on_own_scale
+from core.emotion.evaluate import TRANSDUCTIVE, Options, answer, evaluate, finished, on_own_scale
 from core.emotion.folds import make_folds
 from core.emotion.head import Affine, Head
 from core.errors import InputError
@@ -185,10 +185,10 @@ def test_a_learned_attention_pools_the_frames():
     examples = replace(examples, layers=(0, 1), features=np.zeros((2, 2, 3), np.float32), frames=frames)
     maps, ones = (Affine(np.eye(3), np.zeros(3)),), np.ones((2, 3))
     head = Head((0, 1), "learned", 0 * ones, ones, np.array([0.25, 0.75]), "summed", maps, attention=np.zeros(3))
-    np.testing.assert_allclose(as_heard(head, examples).features[:, 1], frames[1].mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(head.pooled(examples).features[:, 1], frames[1].mean(axis=1), atol=1e-6)
     sharp = replace(head, attention=np.array([1e4, 0, 0]))
     best = (0.25 * frames[0][0] + 0.75 * frames[0][1])[:, 0].argmax()
-    np.testing.assert_allclose(as_heard(sharp, examples).features[:, 0], frames[0][:, best], atol=1e-6)
+    np.testing.assert_allclose(sharp.pooled(examples).features[:, 0], frames[0][:, best], atol=1e-6)
 
 
 # -------------------------------------------------------------------------------------------------------------- kept

@@ -63,7 +63,7 @@ def classify_emotion(
     layers = ",".join(map(str, saved.head.layers))
     running = settings.device, settings.engine, settings.precision
     embed = EmbedSettings(saved.model, layers, *running, channel=settings.channel, max_seconds=settings.max_seconds)
-    ready = ready_encoder(Source(find_encoder(saved.config, saved.name)), embed, on_progress)
+    ready = ready_encoder(Source(find_encoder(saved.config, saved.name, folder=found.folder)), embed, on_progress)
     items = list_inputs([Path(source) for source in sources])
     predictions, failures = [], []
     for number, item in enumerate(items):

@@ -202,7 +202,7 @@ def clip_features(
     if len(missing) < len(clips):
         log.info("Features of %d clips are there already, in %s", len(clips) - len(missing), folder)
     began, failures = perf_counter(), list[dict[str, str]]()
-    for done, (number, outcome) in enumerate(_computed(clips, missing, extractor)):
+    for done, (number, outcome) in enumerate(computed(clips, missing, extractor)):
         on_progress(Progress(f"embed with {extractor.name}", done, len(missing), "clips"))
         if isinstance(outcome, StrataError):
             failures.append({"file": str(clips[number].clip.source), "error": str(outcome)})
@@ -230,10 +230,10 @@ def listed(failures: Sequence[dict[str, str]]) -> str:
     return named + (f"; and {more} more" if more > 0 else "")
 
 
-def _computed(
+def computed(
     clips: Sequence[HashedClip], numbers: Sequence[int], extractor: Extractor
 ) -> Iterator[tuple[int, Arrays | StrataError]]:
-    """Compute clip by clip; those of one recording from one decoding of it."""
+    """Compute the clips of these numbers one by one; those of one recording from one decoding of it."""
     rate = extractor.sampling_rate if numbers else 0
     channel = getattr(getattr(extractor, "settings", None), "channel", None)
     limit = getattr(getattr(extractor, "settings", None), "max_seconds", None)

@@ -1,6 +1,6 @@
 """Evaluate a kind of head on labelled recordings, and train one: what stands behind both doors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples, Trainer
 from core.figures.names import file_label
 from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Evaluation, Fold, LabelledCorpus
+from core.tasks.emotion.clips import HashedClip
 from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionRequest
+from core.tasks.emotion.tuning import IN_EACH_FOLD, Tuner, discard_state, trained_on, tuning_key, tuning_notes
 from core.tasks.emotion.watch import Watch, watched
 from core.tasks.encoders import Source
 
@@ -47,20 +49,22 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
     splits = [clip.split for clip in corpus.clips]
     folds = make_folds(corpus.speakers, corpus.codes, request.folds, request.head.seed, splits)
     model = model_facts(request, voices)
-    main = _evaluated(voices.examples, voices, folds, request, str(model["name"]), watch)
+    name = f"{model['name']} (fine-tuned)" if request.head.tunes_encoder else str(model["name"])
+    main = _evaluated(trained_on(voices, request), voices, folds, request, name, watch)
     plain = plain_request(request)
     baseline = _evaluated(voices.baseline, voices, folds, plain, request.baseline, watch)
     shuffled = _shuffled(voices, folds, plain, watch) if request.shuffled else None
     cross, cross_notes = _crossed(voices, main, request, watch) if request.test else ((), ())
+    tuned = {"encoder": IN_EACH_FOLD} if request.head.tunes_encoder else {}
     return EmotionFindings(
         corpus_facts(voices),
         model,
-        asdict(request.head) | {"folds": request.folds, "n_folds": len(folds), "baseline": request.baseline},
+        asdict(request.head) | {"folds": request.folds, "n_folds": len(folds), "baseline": request.baseline} | tuned,
         main,
         baseline,
         shuffled,
         cross,
-        (*corpus.warnings, *voices.notes, *main.warnings, *cross_notes),
+        (*corpus.warnings, *voices.notes, *main.warnings, *tuning_notes(request), *cross_notes),
         voices.failures,
     )
 
@@ -76,8 +80,10 @@ def _shuffled(voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, 
     return replace(where_shuffles_fall(found), name="shuffled labels")
 
 
-def trainers(request: EmotionRequest, watch: Watch, part: str) -> Callable[[int], Trainer]:
+def trainers(request: EmotionRequest, watch: Watch, part: str, clips: Sequence[HashedClip]) -> Callable[[int], Trainer]:
     """How the head of each fold is trained; the number -1 is the fit on all speakers."""
+    if request.head.tunes_encoder:
+        return Tuner(tuple(clips), request, watch, part)
     if request.head.head == "linear":
         from core.emotion.linear import train_linear
 
@@ -103,16 +109,20 @@ def _evaluated(
     from core.emotion.evaluate import Answers, Options, evaluate
 
     names, part = tuple(clip.name for clip in voices.corpus.clips), file_label(name)
-    options = Options(request.head.transductive, repr(request.head), request.head.seed)
+    decides = repr(request.head) + (tuning_key(voices.clips, request) if request.head.tunes_encoder else "")
+    options = Options(request.head.transductive, decides, request.head.seed)
 
     def tell(number: int, fold: Fold, answers: Answers) -> None:
         """Add the fold to the curves, for whoever watches the training."""
         right = unweighted_recall(examples.codes[fold.test], answers.probabilities.argmax(axis=1))
         who = sorted(set(examples.speakers[fold.test].tolist()))
         watch.tell({"part": part, "fold": number, "uar": right, "n": len(fold.test), "speakers": who})
+        if request.head.tunes_encoder:
+            discard_state(watch, part, number)
 
+    make_trainer = trainers(request, watch, part, voices.clips)
     return evaluate(
-        examples, voices.corpus.labels, names, folds, trainers(request, watch, part), name, watch.on_progress,
+        examples, voices.corpus.labels, names, folds, make_trainer, name, watch.on_progress,
         watch.place(f"folds/{part}"), options, tell,
     )  # fmt: skip
 
@@ -133,9 +143,13 @@ def _crossed(
     settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
     other = gather(read_labelled(request.test, settings, request), request, watch.on_progress)
     names = _common_names(voices.corpus)
-    here = Side(voices.corpus.name, names, voices.examples, replace(main, labels=names))
-    there = Side(other.corpus.name, _common_names(other.corpus), other.examples)
-    scores = cross_scores(here, there, trainers(request, watch, "cross"), watch.on_progress, request.head.seed)
+    here = Side(voices.corpus.name, names, trained_on(voices, request), replace(main, labels=names))
+    there = Side(other.corpus.name, _common_names(other.corpus), trained_on(other, request, len(voices.clips)))
+    make_trainer = trainers(request, watch, "cross", (*voices.clips, *other.clips))
+    scores = cross_scores(here, there, make_trainer, watch.on_progress, request.head.seed)
+    if request.head.tunes_encoder:
+        for number in range(2):
+            discard_state(watch, "cross", number)
     return scores, tuple(f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings)
 
 

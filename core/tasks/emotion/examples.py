@@ -75,30 +75,39 @@ def check_request(request: EmotionRequest) -> None:
             raise InputError(f"Got the {what} {value!r}; expected one of {', '.join(known)}.")
     if head.pooling == "learned" and head.head != "mlp":
         raise InputError("The pooling learned is trained with the head mlp. Use --head mlp, or another --pooling.")
-    if head.encoder_learning_rate > 0 and head.head != "mlp":
+    if head.tunes_encoder and head.head != "mlp":
         raise InputError("An encoder is fine-tuned with the head mlp. Use --head mlp, or leave the encoder as it is.")
-    if request.embed.loudness != "keep":
-        raise InputError("A head hears recordings as they are: it has no loudness setting. Use loudness keep.")
+    if head.tunes_encoder and head.transductive:
+        raise InputError("A fine-tuned encoder takes clips one by one, not on each speaker's scale. Leave one of both.")
+    if head.tunes_encoder and request.embed.loudness != "keep":
+        raise InputError("An encoder is fine-tuned on recordings as they are. Use --loudness keep, or leave it as it is.")
     if head.layer not in ("all", "last") and not head.layer.isdecimal():
         raise InputError(f"Got the layer {head.layer!r}; expected all, last or one number, such as 6.")
 
 
 def with_layer(request: EmotionRequest) -> EmotionRequest:
-    """Say which layer is meant by ``last``, by a bandwidth, and by ``all`` for a codec.
+    """Say which layer is meant by ``last``, by a bandwidth, and by ``all`` for a codec, before anything is computed.
 
     A codec's quantised forms are no depths of it: a mixture of them with what they are made of would be of one thing
     several times over.
 
     Raises:
-        InputError: a bandwidth that the model does not have, or a bandwidth and a layer.
+        InputError: a layer or a bandwidth that the model does not have, or a bandwidth and a layer.
     """
-    names, layer = describe_model(find_model(request.embed.model)).layer_names, request.head.layer
+    model, layer = describe_model(find_model(request.embed.model)), request.head.layer
+    names, n_layers = model.layer_names, model.n_layers
     if request.bandwidth is not None:
         if layer not in ("all", "last"):
             raise InputError(f"Got the layer {layer} and a bandwidth of {request.bandwidth:g} kbps; give one of them.")
         layer = str(layer_of_bandwidth(names, request.bandwidth))
     elif names and layer in ("all", "last"):
         layer = "0"
+    elif layer == "last" and n_layers is not None:
+        layer = str(n_layers)
+    if n_layers is not None and layer not in ("all", "last") and int(layer) > n_layers:
+        raise InputError(f"Got the layer {layer}; {model.name} has the layers 0 to {n_layers}.")
+    if names and request.head.tunes_encoder and layer != "0":
+        raise InputError(f"{model.name}: what is quantised cannot be fine-tuned. Use layer 0, without a bandwidth.")
     return replace(request, head=replace(request.head, layer=layer))
 
 
@@ -117,7 +126,7 @@ def gather(corpus: LabelledCorpus, request: EmotionRequest, on_progress: OnProgr
         StrataError: the model cannot be loaded, or the features cannot be kept.
     """
     source = Source(find_model(request.embed.model))
-    extractor = EncoderExtractor(source, request.embed, request.head.pooling == "learned", on_progress)
+    extractor = EncoderExtractor(source, request.embed, wants_frames(request.head), on_progress)
     hashed, notes, failures = hash_clips(corpus)
     main = clip_features(hashed, extractor, request.features_dir, on_progress)
     plain = clip_features(main.clips, BaselineExtractor(request.baseline), request.features_dir, on_progress)
@@ -144,6 +153,11 @@ def gather(corpus: LabelledCorpus, request: EmotionRequest, on_progress: OnProgr
     )
 
 
+def wants_frames(head: HeadSettings) -> bool:
+    """Whether a head is trained on frames of an encoder that stays as it is."""
+    return head.pooling == "learned" and not head.tunes_encoder
+
+
 def _only(corpus: LabelledCorpus, kept: Sequence[HashedClip], failures: tuple[dict[str, str], ...]) -> LabelledCorpus:
     """Keep the clips that have features.
 
@@ -167,7 +181,7 @@ def _examples(corpus: LabelledCorpus, arrays: Sequence[Arrays], head: HeadSettin
     rows = np.flatnonzero(np.isin(layers, [int(head.layer)] if wanted is None else wanted))
     if not len(rows):
         raise InputError(f"Got the layer {head.layer}; the model has the layers {layers[0]} to {layers[-1]}.")
-    frames = tuple(kept["frames"][rows] for kept in arrays) if head.pooling == "learned" else ()
+    frames = tuple(kept["frames"][rows] for kept in arrays) if wants_frames(head) else ()
     return Examples(
         tuple(int(layer) for layer in layers[rows]),
         np.stack([pooled(kept["pooled"][rows], head.pooling) for kept in arrays], axis=1),
