@@ -1,12 +1,14 @@
 """Classify recordings with a trained head: what it says, when it keeps silent, and how that is written down."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
-from core.audio.signal import open_signal
+from core.audio.signal import Signal, open_signal
 from core.checkpoints.heads import find_encoder, find_head
 from core.embed.inputs import list_inputs
 from core.embed.pipeline import plan, stream_states
@@ -89,10 +91,13 @@ def _classified(
     from core.emotion.predict import Heard, predict
 
     spec = ready.encoder.spec
+
+    def encode(part: Signal, told: OnProgress) -> Iterator[np.ndarray]:
+        windows = plan(spec, part.n_samples, embed, str(source))
+        return stream_states(ready.encoder, ready.runners, part, windows, told)
+
     with open_signal(source, spec.clock.sampling_rate, embed.channel, embed.max_seconds, on_progress) as signal:
-        windows = plan(spec, signal.n_samples, embed, str(source))
-        states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
-        return predict(saved, Heard(source, signal, spec.clock, windows.n_frames, states), how)
+        return predict(saved, Heard(source, signal, encode), how, on_progress)
 
 
 # --------------------------------------------------------------------------------------------------------------- words
@@ -108,6 +113,8 @@ def predictions_as_json(outcome: Classified) -> dict[str, Any]:
 
 
 def _prediction_json(one: Prediction) -> dict[str, Any]:
+    from core.emotion.predict import segments
+
     return {
         "file": str(one.source),
         "head": one.head,
@@ -115,6 +122,7 @@ def _prediction_json(one: Prediction) -> dict[str, Any]:
         "threshold": one.threshold,
         **_said_json(one.clip, one.labels),
         "timeline": [_said_json(said, one.labels) for said in one.timeline],
+        "segments": [_segment_json(said) for said in segments(one)],
         "warnings": list(one.warnings),
     }
 
@@ -132,17 +140,36 @@ def _said_json(said: Said, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _segment_json(said: Said) -> dict[str, Any]:
+    return {
+        "start": said.start,
+        "stop": said.stop,
+        "label": said.label or None,
+        "why": said.why or None,
+        "confidence": float(said.probabilities.max()),
+    }
+
+
 def predictions_as_text(outcome: Classified) -> str:
-    """Put together what ``classify`` prints: a line a recording, of the label, its probability and the file."""
-    return "".join(f"{_line(one)}\n" for one in outcome.predictions)
+    """Put together what ``classify`` prints: a line a recording; below a longer one what is said from when to when."""
+    return "".join(f"{line}\n" for one in outcome.predictions for line in _lines(one))
 
 
-def _line(one: Prediction) -> str:
-    said = one.clip
-    best = one.labels[int(said.probabilities.argmax())]
-    share = f"{best} {said.probabilities.max():.2f}"
-    answer = f"no answer ({WORDS[said.why]}; {share})" if said.why else share
-    return f"{one.source}\t{answer}"
+def _lines(one: Prediction) -> Iterator[str]:
+    from core.emotion.predict import segments
+
+    yield f"{one.source}\t{_answer(one.clip, one.labels)}"
+    if one.timeline:
+        for said in segments(one):
+            yield f"  {said.start:.2f} - {said.stop:.2f} s  {_answer(said, one.labels)}"
+
+
+def _answer(said: Said, labels: Sequence[str]) -> str:
+    """Say the label, or why there is none; a probability only where the head has ground to name one."""
+    likeliest = [f"{labels[place]} {said.probabilities[place]:.2f}" for place in np.argsort(-said.probabilities)[:2]]
+    if not said.why:
+        return likeliest[0]
+    return f"no answer ({WORDS[said.why]}{'; ' + ', '.join(likeliest) if said.why == 'unsure' else ''})"
 
 
 def timeline_rows(one: Prediction) -> Iterable[Mapping[str, Any]]:
