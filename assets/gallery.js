@@ -73,6 +73,9 @@ function drawWaiting() {
 function narrow({ data, layout }, width) {
   for (const trace of data) if (trace.name) trace.name = wrapped(trace.name);
   layout.legend = { ...layout.legend, font: { ...layout.legend?.font, size: 11 } };
+  // Names stand below each other here, and Plotly gives them half of the figure before it makes them scroll.
+  const lines = data.filter(({ name, showlegend }) => name && showlegend !== false).flatMap(({ name }) => name.split("<br>"));
+  layout.height = Math.max(layout.height, Math.min(layout.height + 80, 2 * (80 + 19 * lines.length)));
   // A map has equal axes: what is higher than wide stays empty.
   if (layout.yaxis?.scaleanchor) layout.height = Math.min(layout.height, width + 170);
 }

@@ -1,8 +1,8 @@
 """Take README's pictures of the app: ``python assets/screenshots.py [RECORDING] [FOLDER]``.
 
 It starts ``python app.py`` in Debian's Chromium, embeds the recording (or an example) with all layers of the bundled
-encoder, analyses the layers on the three examples, and writes ``embed.png``, ``layers.png`` and the same in dark. It
-needs requirements-dev.txt.
+encoder, analyses the layers on the three examples, trains a head on the made voices, and writes ``embed.png``,
+``layers.png``, ``emotion.png`` and the same in dark. It needs requirements-dev.txt.
 """
 
 import io
@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 PORT = 7_899
 SIZE = {"width": 1_280, "height": 1_000}
-ENDS = {"embed": "footer", "layers": "#layers-maps"}
+ENDS = {"embed": "footer", "layers": "#layers-maps", "emotion": "#train-figures figure:nth-child(4)"}
 """What each picture ends with."""
 
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
@@ -65,6 +65,23 @@ def layers(page: Any) -> None:
     page.wait_for_timeout(2_000)
 
 
+def emotion(page: Any) -> None:
+    """Train a linear head on the made voices, and show what it is worth beside baseline, shuffled labels and chance."""
+    page.get_by_role("tab", name="Emotion").click()
+    page.locator("#emotion-parts").get_by_role("tab", name="Train").click()
+    page.wait_for_function("document.querySelector('#train-model input')?.value")
+    page.get_by_role("button", name="Made voices").click()
+    page.locator("#train-about").get_by_text("6 speakers", exact=True).wait_for()
+    page.locator("#train-start").click()
+    # Figures are drawn when they come into view.
+    for number in range(1, 5):
+        figure = f"#train-figures figure:nth-child({number})"
+        page.wait_for_selector(figure, timeout=300_000)
+        page.locator(figure).scroll_into_view_if_needed()
+        page.wait_for_selector(f"{figure} .js-plotly-plot")
+    page.wait_for_timeout(2_000)
+
+
 def whole(page: Any, selector: str) -> dict[str, float]:
     """The page from its top down to the end of an element."""
     box = page.locator(selector).bounding_box()
@@ -81,7 +98,7 @@ def main(recording: Path, folder: Path) -> None:
     """Write all pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     themes = {"light": "", "dark": "_dark"}
-    tabs = {"embed": lambda page: embed(page, recording), "layers": layers}
+    tabs = {"embed": lambda page: embed(page, recording), "layers": layers, "emotion": emotion}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)], cwd=ROOT)
     try:
         wait_for_server(f"http://127.0.0.1:{PORT}")

@@ -6,6 +6,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,22 @@ import core  # noqa: F401  (its stand-in for torchaudio's extension has to come 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
-DRAWING = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+# WebGL by software; a page is put together without it, which would take as long as all else.
+DRAWING = [
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--disable-gpu-compositing",
+]
 # A microphone that beeps, and nobody to ask for it.
 MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 DATA = Path(os.environ.get("STRATA_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the browser's tests, whose files take longest: begun last, one would leave a process without work."""
+    items.sort(key=lambda item: not item.path.stem.endswith(("_browser", "_real_app")))
 
 
 def find_archive(name: str) -> Path | None:
@@ -91,3 +104,12 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=[*DRAWING, *MICROPHONE])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def one_figure(monkeypatch):
+    """Draw the first figure of a layerwise analysis only; all of them take seconds and are tested by themselves."""
+    from core.figures import paper
+
+    all_drawings = paper._drawings
+    monkeypatch.setattr(paper, "_drawings", lambda findings: islice(all_drawings(findings), 1))

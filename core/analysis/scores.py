@@ -124,6 +124,33 @@ def speaker_bootstrap(score: Score, tables: np.ndarray, seed: int = 0, n_draws: 
     return Estimate(value, min(value, float(expit(low))), max(value, float(expit(high))))
 
 
+def paired_gain(score: Score, first: np.ndarray, second: np.ndarray, seed: int = 0) -> Estimate:
+    """How much better one classifier scores than another on the same clips, with its 95 % interval.
+
+    The same speakers are drawn for both: what is hard in a voice is hard for both, so that the difference is known
+    better than either score.
+
+    Args:
+        score: Scores tables that were added up.
+        first: (speakers, classes, classes) of one classifier.
+        second: (speakers, classes, classes) of the other, of the same speakers.
+        seed: Of the draws.
+
+    Returns:
+        Without ends where fewer than FEWEST_GROUPS speakers have clips.
+    """
+    both = np.stack([first, second], axis=1)
+    both = both[both.any(axis=(1, 2, 3))]
+    total = both.sum(axis=0)
+    value = float(score(total[0]) - score(total[1]))
+    if len(both) < FEWEST_GROUPS:
+        return Estimate(value)
+    draws = _drawn_sums(both, seed, N_DRAWS)
+    spread = _unbiased_spread(score(draws[:, 0]) - score(draws[:, 1]), len(both))
+    low, high = t_interval(value, spread, len(both) - 1)
+    return Estimate(value, float(low), float(high))
+
+
 def recall_bootstrap(tables: np.ndarray, number: int, seed: int = 0) -> Estimate:
     """Recall of one class with its 95 % interval; speakers who have none of its clips do not count."""
     own = np.zeros((len(tables), 2, 2), dtype=tables.dtype)

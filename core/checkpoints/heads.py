@@ -44,6 +44,27 @@ class ReferenceConfig:
 
 
 @dataclass(frozen=True)
+class HearingConfig:
+    """How the encoder heard the clips that a head was trained on.
+
+    Attributes:
+        engine: ``torch`` or ``openvino``.
+        precision: ``fp32`` or ``bf16``.
+        loudness: ``keep`` or ``normalise``; see :class:`core.arrays.EmbedSettings`.
+        channel: Taken, from 1 on; None for the mean of all.
+        chunk_seconds: That a window kept.
+        context_seconds: On each side of a window; None for the model's own.
+    """
+
+    engine: str = "torch"
+    precision: str = "fp32"
+    loudness: str = "keep"
+    channel: int | None = None
+    chunk_seconds: float = 20.0
+    context_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class HeadConfig:
     """What a head is, as ``config.json`` says it; shapes of all arrays follow from it.
 
@@ -65,6 +86,7 @@ class HeadConfig:
         threshold: Confidence below which it abstains.
         reference: Where training clips lie; None where it was not computed.
         least_seconds: Of the shortest clip that it was trained on.
+        hearing: How the encoder heard the clips that it was trained on.
     """
 
     labels: tuple[str, ...]
@@ -83,6 +105,7 @@ class HeadConfig:
     reference: ReferenceConfig | None = None
     least_seconds: float = 0.0
     encoder_folder: str = ""
+    hearing: HearingConfig = HearingConfig()
 
     @property
     def mixed_dim(self) -> int:
@@ -333,6 +356,15 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threshold": (_between(0.0, 1.0), "a number from 0 to 1"),
     "reference": (lambda value: value is None or isinstance(value, dict), "null, or axes, rest and threshold"),
     "least_seconds": (_between(0.0, math.inf), "seconds, 0 or more"),
+    "hearing": (lambda value: isinstance(value, dict), "engine, precision, loudness, channel and windows"),
+}
+_EXPECTED_HEARING: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "engine": (lambda value: value in ("torch", "openvino"), "torch or openvino"),
+    "precision": (lambda value: value in ("fp32", "bf16"), "fp32 or bf16"),
+    "loudness": (lambda value: value in ("keep", "normalise"), "keep or normalise"),
+    "channel": (lambda value: value is None or _whole(1)(value), "null, or a number from 1 on"),
+    "chunk_seconds": (_between(_ABOVE_ZERO, math.inf), "seconds above 0"),
+    "context_seconds": (lambda value: value is None or _between(0.0, math.inf)(value), "null, or seconds, 0 or more"),
 }
 _EXPECTED_REFERENCE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "axes": (_whole(0), "a whole number"),
@@ -361,6 +393,8 @@ def _read_config(raw: dict[str, Any], name: str) -> HeadConfig:
         values["reference"] = ReferenceConfig(
             reference["axes"], float(reference["rest"]), float(reference["threshold"])
         )
+    _check_keys(values["hearing"], _EXPECTED_HEARING, name, "hearing.")
+    values["hearing"] = HearingConfig(**values["hearing"])
     if values["attention"] != (values["pooling"] == "learned"):
         raise CheckpointError(
             f"{name}: config.json has the pooling {values['pooling']} and attention {values['attention']}; a learned "

@@ -10,6 +10,7 @@ from core.cli import console, options
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from core.arrays import OnProgress, Progress
     from core.scoring import EmotionFindings, HeadSettings
     from core.tasks import EmotionRequest
 
@@ -96,6 +97,9 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
         "--threshold", type=float, metavar="P", help="confidence below which nothing is said (default: the head's)"
     )
     options.add_engine(parser)
+    parser.add_argument(
+        "--loudness", default="auto", choices=("auto", "keep", "normalise"), help="(default: as the head was trained)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -141,7 +145,9 @@ def _add_layer(group: Any, default: str) -> None:
 def _add_scoring(group: Any) -> None:
     group.add_argument("--folds", default="auto", metavar="F", help="auto, loso, split or a number (default: auto)")
     group.add_argument("--baseline", default="log-mel", choices=("log-mel", "egemaps"), help="(default: log-mel)")
-    group.add_argument("--no-shuffled", dest="shuffled", action="store_false", help="leave out the shuffled control")
+    group.add_argument(
+        "--no-shuffled", dest="shuffled", action="store_false", help="leave out the control: labels shuffled"
+    )
     group.add_argument("--test", type=Path, metavar="DATA", help="second corpus, for the table across corpora")
     group.add_argument("--test-mapping", metavar="MAP", help="classes of the second corpus's labels")
 
@@ -149,6 +155,7 @@ def _add_scoring(group: Any) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how the model runs")
     options.add_running(group)
+    options.add_loudness(group)
     group.add_argument(
         "--features-dir", type=Path, metavar="DIR", help="folder that keeps the clips' features (default: a cache)"
     )
@@ -171,8 +178,24 @@ def train(args: argparse.Namespace) -> int:
         tasks.check_results_target(args.report, force=args.force)
     on_progress, report = console.progress(), args.report
     trained = tasks.train_emotion(request, args.output, on_progress, run_folder=args.run_folder, force=args.force)
-    files = tasks.write_emotion(trained.findings, report, on_progress, force=args.force) if report else {}
+    told = _also_into(args.run_folder, on_progress)
+    files = tasks.write_emotion(trained.findings, report, told, force=args.force) if report else {}
     return _told(args, trained.findings, [trained.folder, *_main_files(files)])
+
+
+def _also_into(folder: Path | None, on_progress: "OnProgress") -> "OnProgress":
+    """Tell whoever watches the run's folder of the report as well: its figures take a while."""
+    from core.training.runs import RunFolder
+
+    if folder is None:
+        return on_progress
+    run = RunFolder(folder)
+
+    def tell(progress: "Progress") -> None:
+        on_progress(progress)
+        run.progress(progress)
+
+    return tell
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -192,7 +215,7 @@ def classify(args: argparse.Namespace) -> int:
     """Classify recordings and print what is said of each."""
     from core import tasks
 
-    names = ("window_seconds", "hop_seconds", "threshold", "device", "engine", "precision", "channel")
+    names = ("window_seconds", "hop_seconds", "threshold", "device", "engine", "precision", "channel", "loudness")
     settings = tasks.ClassifySettings(**{name: getattr(args, name) for name in names})
     outcome = tasks.classify_emotion(args.inputs, args.checkpoint, settings, console.progress())
     log.info("%s", tasks.INTENDED_USE)
@@ -225,7 +248,7 @@ def _request(args: argparse.Namespace) -> "EmotionRequest":
     from core.arrays import EmbedSettings
     from core.scoring import CorpusSettings
 
-    running = ("model", "device", "engine", "precision", "chunk_seconds", "context_seconds", "channel")
+    running = ("model", "device", "engine", "precision", "chunk_seconds", "context_seconds", "channel", "loudness")
     embed = EmbedSettings(**{name: getattr(args, name) for name in running})
     scored = {name: getattr(args, name) for name in ("folds", "baseline", "shuffled", "test") if hasattr(args, name)}
     test_mapping = getattr(args, "test_mapping", None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.checkpoints.heads import HeadConfig, ReferenceConfig, load_head, save_head
+from core.checkpoints.heads import HeadConfig, HearingConfig, ReferenceConfig, load_head, save_head
 from core.embed.formats import json_bytes
 from core.emotion.head import Affine, Head, Reference
 from core.scoring import EmotionFindings, Evaluation
@@ -93,7 +93,13 @@ def read_head(folder: Path, name: str = "") -> SavedHead:
     return SavedHead(stored.name, folder, head, stored.config, stored.training)
 
 
-def head_config(head: Head, labels: Sequence[str], encoder: EncoderFacts, least_seconds: float = 0.0) -> HeadConfig:
+def head_config(
+    head: Head,
+    labels: Sequence[str],
+    encoder: EncoderFacts,
+    least_seconds: float = 0.0,
+    hearing: HearingConfig | None = None,
+) -> HeadConfig:
     """Say what a head is.
 
     Args:
@@ -101,6 +107,7 @@ def head_config(head: Head, labels: Sequence[str], encoder: EncoderFacts, least_
         labels: Names of its classes, sorted.
         encoder: What it goes with.
         least_seconds: Length of the shortest clip that it was trained on.
+        hearing: How the encoder heard the clips; None for torch in float32, as they are.
     """
     reference = head.reference
     return HeadConfig(
@@ -122,6 +129,7 @@ def head_config(head: Head, labels: Sequence[str], encoder: EncoderFacts, least_
         if reference is None
         else ReferenceConfig(len(reference.deviations), float(reference.rest), float(reference.threshold)),
         least_seconds=float(least_seconds),
+        hearing=hearing or HearingConfig(),
     )
 
 
@@ -194,6 +202,7 @@ def training_facts(findings: EmotionFindings, head: Head, card: Mapping[str, Any
             "threshold": head.threshold,
             "coverage": main.abstention.coverage,
             "accuracy": main.abstention.accuracy,
+            "unlike": main.abstention.unlike,
         },
         "warnings": list(findings.warnings),
         "failures": list(findings.failures),

@@ -375,6 +375,15 @@ class _Judge:
         return "unsure" if probabilities.max() < self.threshold else ""
 
 
+def _upwards(far: float) -> str:
+    """Round up to two digits, so that what lies just beyond 1 does not read as 1.
+
+    >>> _upwards(1.0021), _upwards(2.5)
+    ('1.01', '2.50')
+    """
+    return f"{np.ceil(100 * far) / 100:.2f}"
+
+
 def _warnings(saved: "SavedHead", settings: PredictSettings, clip: Said, timeline: tuple[Said, ...]) -> Iterator[str]:
     """What limits a prediction, as sentences."""
     least = saved.config.least_seconds
@@ -382,8 +391,8 @@ def _warnings(saved: "SavedHead", settings: PredictSettings, clip: Said, timelin
         yield "The encoder gave values that are no finite numbers; what they reach is not judged. Use --precision fp32."
     elif clip.distance > 1.0 and clip.why != "silence":
         yield (
-            f"The recording is unlike what the head was trained on (distance {clip.distance:.1f}; 95 % of clips of "
-            "speakers that it had not heard stay below 1): do not believe what it says of it."
+            f"The recording is unlike what the head was trained on (distance {_upwards(clip.distance)}; 95 % of clips "
+            "of speakers that it had not heard stay below 1): do not believe what it says of it."
         )
     if saved.head.reference is None:
         yield "The head cannot tell what is unlike its training clips: it has no distance to them."

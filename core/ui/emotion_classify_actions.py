@@ -106,9 +106,10 @@ class ClassifyActions(EmotionActions):
         """Return answer, bars, timeline with its caption, files and numbers."""
         numbers = self.tasks.predictions_as_json(Classified((prediction,), ()))
         files = self._write(prediction, numbers, run.folder)
+        timeline, caption = emotion_views.timeline(prediction)
         return [
-            emotion_views.answer(prediction), emotion_views.bars(prediction), *emotion_views.timeline(prediction),
-            [str(path) for path in files], numbers,
+            emotion_views.answer(prediction), emotion_views.bars(prediction),
+            gr.Plot(timeline, visible=timeline is not None), caption, [str(path) for path in files], numbers,
         ]  # fmt: skip
 
     def _write(self, prediction: Prediction, numbers: dict[str, Any], folder: Path) -> list[Path]:

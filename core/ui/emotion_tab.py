@@ -390,11 +390,13 @@ def _wire_voices(part: TrainPart, actions: TrainActions, watch: Watch) -> None:
     """What was sent is read at once, and again when it is to be read in another way."""
     read = [part.source, part.scheme, part.mapping, part.skip_missing, part.training_id]
     told = [part.about, part.training_id]
+    before = [part.card, part.results, part.folds_done, part.curves, part.resume]
     for name, button in part.examples.items():
         button.click(partial(actions.take_example, name), None, part.source, **QUICK)
     for changed in (part.source.change, part.scheme.submit, part.mapping.submit, part.skip_missing.input):
         described = changed(actions.describe, read, told, **PRIVATE, show_progress_on=part.about)
         described.then(lambda number: number, part.training_id, watch.browser, **QUICK)
+        described.then(actions.clear, part.training_id, before, **QUICK)
 
 
 def _wire_start(part: TrainPart, actions: TrainActions, watch: Watch, watched: list[Any]) -> None:

@@ -53,6 +53,14 @@ class TrainActions(EmotionActions):
             return [cards.problem_note(explain(error)), ""]
         return [emotion_views.about_corpus(training.voices.corpus), training.id]
 
+    def clear(self, training_id: str) -> list[Any]:
+        """Take away what is told of voices that were sent before: card, report, folds, curves, the button to resume."""
+        known = self.trainings.find(training_id)
+        if known is not None and known.run is not None:
+            return [gr.skip()] * 5
+        card = gr.HTML(emotion_views.EMPTY_TRAIN, visible=True)
+        return [card, gr.Column(visible=False), "", gallery([]), gr.Button(visible=False)]
+
     def take_example(self, name: str) -> list[str]:
         """Choose labelled voices that come with the app."""
         return [self.copy_example(name)]

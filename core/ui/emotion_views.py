@@ -67,14 +67,18 @@ EMPTY_MAP = EMPTY.format(
     text="Send labelled voices under “Train”, then make the map here: every clip is a point, and a click plays it.",
 )
 
+SILENCE = "silence"
 UNSURE = "unsure"
 UNLIKE = "unlike"
 
 NO_ANSWER = {
-    "silence": ("silence", "There is no voice to hear in this clip."),
+    SILENCE: ("silence", "There is no voice to hear in this clip."),
     "short": ("too short", "The clip is too short to say anything of it."),
     UNSURE: ("unsure", ""),
-    UNLIKE: ("unlike anything it learned from", ""),
+    UNLIKE: (
+        "unlike anything it learned from",
+        "Another language, another way of speaking, noise or another microphone may be why.",
+    ),
 }
 """Why there is no answer: what is said of it, and what it means."""
 
@@ -109,7 +113,7 @@ def answer(prediction: Prediction) -> str:
     if said.label:
         head, told = (
             escape(said.label),
-            f"{_per_cent(share)} sure; it speaks from {_per_cent(prediction.threshold)} on.",
+            f"{_sure(share).capitalize()} sure; it speaks from {_per_cent(prediction.threshold)} on.",
         )
     else:
         why, told = NO_ANSWER.get(said.why, (said.why, ""))
@@ -128,23 +132,26 @@ def answer(prediction: Prediction) -> str:
 
 def _why(said: Said, threshold: float, best: str, share: float) -> str:
     if said.why == UNSURE:
-        return f"The most likely is {best} with {_per_cent(share)}; below {_per_cent(threshold)} nothing is said."
-    if said.why == UNLIKE:
-        return (
-            f"The clip lies {said.distance:.1f} times as far from the training clips as 95 % of clips of unfamiliar "
-            "speakers do. Another language, noise, or another microphone may be why."
-        )
+        # Close to the threshold, whole per cent would read as a contradiction.
+        digits = 1 if _per_cent(share) == _per_cent(threshold) else 0
+        found, asked = _per_cent(share, digits), _per_cent(threshold, digits)
+        return f"The most likely is {best} with {found}; below {asked} nothing is said."
     return ""
 
 
 def bars(prediction: Prediction) -> str:
-    """Show the clip's probabilities as bars, the most likely class first, with a mark at the threshold."""
+    """Show the clip's probabilities as bars, the most likely class first, with a mark at the threshold.
+
+    Of silence there are none to show: the numbers that a head gives for it mean nothing.
+    """
+    if prediction.clip.why == SILENCE:
+        return ""
     shares = prediction.clip.probabilities
     muted = "" if prediction.clip.label else " strata-muted"
     rows = "".join(
         f"<li{' class=strata-said' if prediction.labels[place] == prediction.clip.label else ''}>"
         f"<span>{escape(prediction.labels[place])}</span>"
-        f'<i aria-hidden="true"><b style="width: {100 * share:.1f}%"></b></i><em>{_per_cent(share)}</em></li>'
+        f'<i aria-hidden="true"><b style="width: {100 * share:.1f}%"></b></i><em>{_sure(share)}</em></li>'
         for place, share in sorted(enumerate(map(float, shares)), key=lambda pair: -pair[1])
     )
     mark = f"--threshold: {prediction.threshold:.4f}"
@@ -165,8 +172,13 @@ def _best(said: Said, labels: Sequence[str]) -> tuple[str, float]:
     return labels[place], float(said.probabilities[place])
 
 
-def _per_cent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _per_cent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _sure(share: float) -> str:
+    """Return a probability in per cent; no head is sure altogether, and rounding must not say so."""
+    return "over 99 %" if share > 0.995 else "under 1 %" if share < 0.005 else _per_cent(share)
 
 
 # ------------------------------------------------------------------------------------------------------------- train
@@ -177,7 +189,8 @@ def about_corpus(corpus: LabelledCorpus) -> str:
     n, n_speakers = len(corpus.clips), len(set(corpus.speakers.tolist()))
     facts = [
         f"<strong>{_counted(n, 'clip')}</strong>", f"<strong>{_counted(n_speakers, 'speaker')}</strong>",
-        f"<strong>{_counted(len(corpus.labels), 'class', 'classes')}</strong>", f"read as {escape(corpus.scheme)}",
+        f"<strong>{_counted(len(corpus.labels), 'class', 'classes')}</strong>",
+        "read from its list" if corpus.scheme == "manifest" else f"read as {escape(corpus.scheme)}",
     ]  # fmt: skip
     counts = Counter(clip.label for clip in corpus.clips).most_common()
     shown = ", ".join(f"{escape(label)} {count:,}" for label, count in counts[:CLASSES_SHOWN])
@@ -215,12 +228,15 @@ they are now, on the features that are there.</p></div>
 
 
 def under_way(told: str, progress: Progress | None) -> str:
-    """Say how far a training is, with a bar where its stage has parts."""
-    share = 0.0 if progress is None or is_one_step(progress) else min(1.0, progress.done / progress.total)
+    """Say how far a training is, with a bar that fills where its stage has parts, and one that only moves elsewhere."""
+    if progress is None or is_one_step(progress):
+        bar = '<div class="strata-progress strata-endless" aria-hidden="true"><b></b></div>'
+    else:
+        share = 100 * min(1.0, progress.done / progress.total)
+        bar = f'<div class="strata-progress" aria-hidden="true"><b style="width: {share:.1f}%"></b></div>'
     return (
         f'<div class="strata-card strata-lower strata-training" role="status"><h2>{escape(told)}</h2>'
-        f'<div class="strata-progress" aria-hidden="true"><b style="width: {100 * share:.1f}%"></b></div>'
-        "<p>You may close or reload the page: the training goes on, and this browser finds it again.</p></div>"
+        f"{bar}<p>You may close or reload the page: the training goes on, and this browser finds it again.</p></div>"
     )
 
 
@@ -336,7 +352,9 @@ def about_map(found: EmbeddingMap) -> str:
     """Say what the neighbours of a clip have in common with it."""
     from core.figures.emotion.maps import neighbour_sentence
 
-    outlines = ", ".join(f"{name} {value:.2f}" for name, value in found.silhouettes.items() if math.isfinite(value))
+    outlines = ", ".join(
+        f"{name} {_number(value)}" for name, value in found.silhouettes.items() if math.isfinite(value)
+    )
     return (
         f'<div class="strata-facts"><p><strong>{_counted(len(found.clips), "clip")}</strong>. '
         f"{escape(neighbour_sentence(found))}"
@@ -385,7 +403,8 @@ def clusters(found: Sequence[ClusterScore]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.2f}"
+    """Return two digits with a true minus, and no minus before nothing."""
+    return "" if value is None or not math.isfinite(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def _counted(n: int, one: str, more: str = "") -> str:

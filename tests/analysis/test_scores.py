@@ -185,3 +185,20 @@ def test_coverage_curve_is_what_counting_gives():
         assert coverage == pytest.approx(said.mean()) and share == pytest.approx(right[said].mean())
     assert curve[-1, 0] == confidence.max()
     assert len(scores.coverage_curve(rng.random(5000), rng.random(5000) < 0.5)) <= scores.CURVE_POINTS
+
+
+def test_a_gain_on_the_same_speakers_is_known_better_than_two_scores():
+    """Speakers differ much, the second classifier is always .1 worse: the difference is sure, the scores are not."""
+    rng = np.random.default_rng(0)
+    rates = rng.uniform(0.4, 0.95, 8)
+    first, second = (
+        np.array([[[a, 100 - a], [100 - a, a]] for a in np.round(100 * (rates - less)).astype(int)])
+        for less in (0, 0.1)
+    )
+    gain = scores.paired_gain(scores.uar, first, second)
+    assert gain.value == pytest.approx(0.1, abs=0.01)
+    assert gain.low > 0.08 and gain.high < 0.12
+    alone = scores.speaker_bootstrap(scores.uar, first)
+    assert alone.high - alone.low > 5 * (gain.high - gain.low)
+    few = scores.paired_gain(scores.uar, first[:4], second[:4])
+    assert few.low is None

@@ -42,12 +42,14 @@ def test_the_verb_gives_what_the_task_gives(place, line, tmp_path, capsys):
     np.testing.assert_array_equal(printed["similarity"]["matrix"], analysis.findings.models[0].similarity.matrix)
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_it_prints_what_to_open(line, tmp_path, capsys):
     assert main(line) == 0
     printed = capsys.readouterr().out.split()
     assert printed[:2] == [str(tmp_path / "out" / name) for name in ("report.html", "summary.json")]
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_underscores_and_the_documents_names(place, tmp_path):
     """The document's own line: --features_dir, --output_dir, --num_files, --model_name."""
     features = tmp_path / "features"
@@ -75,6 +77,7 @@ def test_refusals_are_one_line_and_exit_code_2(line, tmp_path, caplog, more, wor
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_results_are_not_overwritten(line, caplog):
     assert main(line) == 0
     assert main(line) == 2
@@ -82,6 +85,7 @@ def test_results_are_not_overwritten(line, caplog):
     assert main([*line, "--force"]) == 0
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_bad_recording_is_reported_and_the_exit_code_says_so(place, line, tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"nothing")

@@ -61,7 +61,7 @@ def listing(folder: Path) -> dict[str, bytes]:
     cuts=st.lists(st.integers(0, 1000), max_size=5),
     block_bytes=st.integers(1, 700),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_format_reads_back_the_same_values(n_frames, dim, layers, cuts, block_bytes):
     info = make_info(n_frames, dim, layers)
     values = make_values(info)
@@ -515,7 +515,7 @@ for size in megabytes:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from Linux's /proc")
-@pytest.mark.parametrize("small_and_large", [(1, 24, 200), (13, 110, 220)])
+@pytest.mark.parametrize("small_and_large", [(1, 24, 120), (13, 110, 190)])
 def test_memory_does_not_grow_with_the_recording(tmp_path, small_and_large):
     """Layers, then megabytes of values; the small size fills each format's block of 8 MiB a layer."""
     done = run_worker(MEMORY, tmp_path, *small_and_large)

@@ -1,7 +1,7 @@
 """Figures on paper exist under the document's names, hold what they must say, and are not blank."""
 
 import re
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import matplotlib
@@ -10,10 +10,11 @@ import pytest
 from matplotlib import image
 
 from core.errors import InputError, OutputError
+from core.figures import paper
 from core.figures.paper import missing_figures, write_figures
 from core.figures.sheets.matrices import layer_similarity
 from core.figures.sheets.points import MOST_CLASSES, colour_points
-from core.figures.sheets.sheet import COLOURS, DOUBLE, MARKERS, Style, chosen_layers, sparse
+from core.figures.sheets.sheet import COLOURS, DOUBLE, MARKERS, Style, chosen_layers, sparse, write_sheets
 from core.figures.sheets.subject import Subject
 from tests.findings_fakes import make_findings, without_times
 
@@ -41,6 +42,16 @@ def files(findings, tmp_path_factory):
 @pytest.fixture(scope="module")
 def texts(files):
     return {name: svg_texts(path) for name, path in files.items() if path.suffix == ".svg"}
+
+
+def drawings(findings):
+    """What :func:`write_figures` would draw, by name."""
+    return dict(paper._drawings(findings))
+
+
+def drawn_texts(findings, stem, folder):
+    """The texts of one figure; a whole set takes seconds."""
+    return svg_texts(write_sheets([(stem, drawings(findings)[stem])], folder, ("svg",))[f"{stem}.svg"])
 
 
 def svg_texts(path):
@@ -102,16 +113,17 @@ def test_layers_stand_in_numeric_order(texts):
 
 def test_two_models_are_drawn_against_each_other(tmp_path):
     findings = make_findings(n_models=2, n_layers=4, n=60, control=True)
-    files = write_figures(findings, tmp_path, ("svg",))
     second, both = f"{MODEL}-960h", f"{MODEL}_vs_{MODEL}-960h"
     expected = {f"{name}_{model}" for name in NAMES[:5] for model in (MODEL, second)}
     expected |= {f"layer_similarity_{model}_random_weights" for model in (MODEL, second)}
-    assert {path.stem for path in files.values()} == expected | {f"layer_similarity_{both}", f"properties_{both}"}
-    shown = joined(svg_texts(files[f"properties_{both}.svg"]))
+    assert set(drawings(findings)) == expected | {f"layer_similarity_{both}", f"properties_{both}"}
+    shown = joined(drawn_texts(findings, f"properties_{both}", tmp_path))
     for found in findings.models:
         assert found.model in shown
     assert "(fine-tuned)" in shown
-    assert "Layer of facebook/wav2vec2-base-960h (fine-tuned)" in svg_texts(files[f"layer_similarity_{both}.svg"])
+    assert "Layer of facebook/wav2vec2-base-960h (fine-tuned)" in drawn_texts(
+        findings, f"layer_similarity_{both}", tmp_path
+    )
 
 
 def test_a_missing_tsne_is_no_file_but_a_reason(tmp_path):
@@ -175,9 +187,8 @@ def test_points_without_times_are_drawn_in_their_order(tmp_path):
     colouring = colour_points(alone)
     assert colouring.name == "order, since the features tell no times"
     np.testing.assert_array_equal(colouring.scale, np.arange(60))
-    files = write_figures(replace(findings, models=(alone,)), tmp_path)
-    drawn = next(path for name, path in files.items() if name.startswith("pca") and path.suffix == ".svg")
-    assert any("the features tell no times" in text for text in svg_texts(drawn))
+    texts = drawn_texts(replace(findings, models=(alone,)), f"pca_visualization_{MODEL}", tmp_path)
+    assert any("the features tell no times" in text for text in texts)
 
 
 def test_rare_and_missing_labels_are_grey_and_counted():
@@ -205,9 +216,13 @@ def test_few_layers_are_chosen_and_few_are_numbered(n):
     assert len(sparse(range(n))) <= 13
 
 
-@pytest.mark.parametrize("options", [{"n_layers": 1, "n": 5, "dim": 2, "n_recordings": 1}, {"n_layers": 2, "dim": 1}])
-def test_small_findings_can_be_drawn(tmp_path, options):
-    assert write_figures(make_findings(**options), tmp_path, ("png",))
+@pytest.mark.parametrize(
+    "options", [{"n_layers": 1, "n": 5, "dim": 2, "n_recordings": 1}, {"n_layers": 2, "n": 30, "dim": 1}]
+)
+def test_small_findings_can_be_drawn(options):
+    for draw in drawings(make_findings(**options)).values():
+        with Style():
+            draw().draw_without_rendering()
 
 
 def test_dims_that_do_not_vary_are_counted(tmp_path):
@@ -215,35 +230,40 @@ def test_dims_that_do_not_vary_are_counted(tmp_path):
     found = findings.models[0]
     still = replace(found.statistics[0], variances=np.where(np.arange(16) < 3, 0.0, found.statistics[0].variances))
     found = replace(found, statistics=(still, found.statistics[1]))
-    files = write_figures(replace(findings, models=(found,)), tmp_path, ("svg",))
-    assert "Left out: 3 values of dims" in joined(svg_texts(files[f"feature_variance_{MODEL}.svg"]))
+    texts = drawn_texts(replace(findings, models=(found,)), f"feature_variance_{MODEL}", tmp_path)
+    assert "Left out: 3 values of dims" in joined(texts)
 
 
 def test_dollars_in_a_name_are_no_formula(tmp_path):
     findings = make_findings(n_layers=2, n=40, with_tsne=False)
     found = replace(findings.models[0], model="a/$x_1$ & <b>")
-    files = write_figures(replace(findings, models=(found,)), tmp_path, ("svg",))
-    assert "a/$x_1$ &amp; &lt;b&gt;" in joined(svg_texts(files["layer_similarity_a_x_1_b.svg"]))
+    texts = drawn_texts(replace(findings, models=(found,)), "layer_similarity_a_x_1_b", tmp_path)
+    assert "a/$x_1$ &amp; &lt;b&gt;" in joined(texts)
 
 
-def test_drawing_again_gives_the_same_bytes_and_leaves_no_trace(tmp_path, findings):
-    small = make_findings(n_layers=2, n=40, with_tsne=False, with_curves=False)
+@pytest.fixture(scope="module")
+def small():
+    """Findings with one layer: each of their figures is drawn in a third of a second."""
+    return make_findings(n_layers=1, n=40, with_tsne=False, with_curves=False)
+
+
+def test_drawing_again_gives_the_same_bytes_and_leaves_no_trace(tmp_path, small):
     before = dict(matplotlib.rcParams)
     first = {name: path.read_bytes() for name, path in write_figures(small, tmp_path).items()}
     assert {name: path.read_bytes() for name, path in write_figures(small, tmp_path).items()} == first
     assert dict(matplotlib.rcParams) == before
 
 
-def test_threads_do_not_spoil_each_others_style(tmp_path):
-    small, before = make_findings(n_layers=2, n=40, with_tsne=False, with_curves=False), dict(matplotlib.rcParams)
-    alone = {name: path.read_bytes() for name, path in write_figures(small, tmp_path / "alone", ("svg",)).items()}
-    threads = [threading.Thread(target=write_figures, args=(small, tmp_path / str(i), ("svg",))) for i in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for place in range(2):
-        assert {name: (tmp_path / str(place) / name).read_bytes() for name in alone} == alone
+def test_threads_do_not_spoil_each_others_style(tmp_path, small):
+    some, before = list(drawings(small).items())[:3], dict(matplotlib.rcParams)
+
+    def write(name):
+        files = write_sheets(some, tmp_path / name, ("svg",))
+        return {name: path.read_bytes() for name, path in files.items()}
+
+    alone = write("alone")
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(write, ("first", "second"))) == [alone, alone]
     assert dict(matplotlib.rcParams) == before
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from core import tasks
 from core.arrays import EmbedSettings, OutputSettings
 from core.errors import DataError, InputError, OutputError
 from core.findings import LayersSettings
-from core.tasks import features
+from core.tasks import features, layer_files
 from tests.tiny_models import save_tiny
 
 RATE = 16_000
@@ -245,7 +246,7 @@ def test_an_empty_features_folder(models, recordings, tmp_path):
         tasks.analyse_layers(request(models, recordings, tmp_path, inputs=()))
 
 
-def test_features_without_facts_are_analysed_to_the_end(tmp_path):
+def test_features_without_facts_are_analysed_to_the_end(tmp_path, monkeypatch):
     """The layerwise document's own files: layers alone, nothing beside them."""
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
@@ -253,6 +254,7 @@ def test_features_without_facts_are_analysed_to_the_end(tmp_path):
     settings = replace(QUICK, tsne=True, properties=True)
     made = tasks.LayersRequest((), EmbedSettings(model="wav2vec2-base"), settings, tmp_path)
     analysis = tasks.analyse_layers(made)
+    monkeypatch.setattr(layer_files, "write_figures", partial(layer_files.write_figures, formats=("svg",)))
     files = tasks.write_layers(analysis, tmp_path / "out")
     summary = json.loads(files["summary"].read_text())
     assert summary["model"] == "wav2vec2-base" and summary["n_frames"] == 120
@@ -322,7 +324,7 @@ def test_what_cannot_be_is_refused_before_a_model_runs(models, recordings, tmp_p
 # --------------------------------------------------------------------------------------------------------------- files
 
 
-def test_everything_is_written_and_nothing_overwritten(models, recordings, tmp_path):
+def test_everything_is_written_and_nothing_overwritten(models, recordings, tmp_path, monkeypatch):
     settings = replace(QUICK, tsne=True, properties=True, control=True)
     analysis = tasks.analyse_layers(request(models, recordings, tmp_path, settings))
     files = tasks.write_layers(analysis, tmp_path / "out")
@@ -348,6 +350,7 @@ def test_everything_is_written_and_nothing_overwritten(models, recordings, tmp_p
     own = tmp_path / "out" / "data" / "notes.csv"
     own.write_text("mine")
     quick = tasks.analyse_layers(request(models, recordings, tmp_path, QUICK))
+    monkeypatch.setattr(layer_files, "write_figures", partial(layer_files.write_figures, formats=("svg",)))
     tasks.write_layers(quick, tmp_path / "out", force=True)
     left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert "notes.csv" in left and not any(name.startswith(("tsne_", "curves")) for name in left)

@@ -1,7 +1,6 @@
 """The tab "Embed" in a real browser, over the fake encoder."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -138,8 +137,15 @@ def test_text_renamed_to_wav_gives_one_sentence(visit, fake_app, tmp_path):
     page.wait_for_result()
 
 
-def test_no_recording_gives_a_sentence(visit, fake_app):
+def test_all_controls_can_be_reached_by_keyboard_and_no_recording_gives_a_sentence(visit, fake_app):
     page = visit(fake_app)
+    reached = set()
+    for _ in range(25):
+        page.page.keyboard.press("Tab")
+        reached.add(page.page.evaluate(
+            "(() => { const e = document.activeElement; return e.getAttribute('aria-label') || e.innerText || e.id })()"
+        ).strip())  # fmt: skip
+    assert {"A sentence", "Two voices", "Test sounds", "Model", "Layers", "Embed"} <= reached
     page.start()
     assert "There is no recording yet." in page.wait_for_card("No result")
 
@@ -173,21 +179,10 @@ def test_a_recording_from_the_microphone_becomes_the_chosen_file(visit, fake_app
     assert page.errors == []
 
 
-def test_progress_is_told_and_stop_ends_the_run(visit, slow_app):
-    page = visit(slow_app)
-    page.example("Two voices")
-    page.page.get_by_text(re.compile("Embed: . of 5 s, about . s left")).first.wait_for()
-    page.page.locator("#embed-stop").click()
-    page.wait_for_card("Stopped")
-    assert page.page.locator("#embed-start").is_enabled()
-    page.example("Two voices")
-    page.wait_for_result()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(visit, fake_app, theme):
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit, fake_app, theme, width):
     axe = Axe()
-    page = visit(fake_app, theme=theme)
+    page = visit(fake_app, theme=theme, width=width)
 
     def serious() -> list[str]:
         found = axe.run(page.page).response["violations"]
@@ -197,6 +192,8 @@ def test_axe_finds_nothing_serious(visit, fake_app, theme):
     page.layers("All")
     page.example("A sentence")
     page.wait_for_result()
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.plot("timeline", "graph._fullData[3].showscale") is (width > 390)
     page.page.get_by_text("Device, precision and files").click()
     page.page.get_by_text("All facts about this run").click()
     page.page.wait_for_timeout(500)
@@ -204,22 +201,3 @@ def test_axe_finds_nothing_serious(visit, fake_app, theme):
     page.page.get_by_role("tab", name="Microphone").click()
     page.page.wait_for_timeout(300)
     assert serious() == []
-
-
-def test_a_phone_needs_no_sideways_scrolling(visit, fake_app):
-    page = visit(fake_app, width=390)
-    page.example("Two voices")
-    page.wait_for_result()
-    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.plot("timeline", "graph._fullData[3].showscale") is False
-
-
-def test_all_controls_can_be_reached_by_keyboard(visit, fake_app):
-    page = visit(fake_app)
-    reached = set()
-    for _ in range(25):
-        page.page.keyboard.press("Tab")
-        reached.add(page.page.evaluate(
-            "(() => { const e = document.activeElement; return e.getAttribute('aria-label') || e.innerText || e.id })()"
-        ).strip())  # fmt: skip
-    assert {"A sentence", "Two voices", "Test sounds", "Model", "Layers", "Embed"} <= reached

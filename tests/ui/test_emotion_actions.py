@@ -108,8 +108,9 @@ def test_an_answer_is_one_or_says_why_there_is_none(parts, clip, name, told):
     assert answer.count("prohibited (AI Act") == 1
     assert numbers["predictions"][0]["abstained"] == (name != "sure.wav")
     assert slider.value == shown["predictions"][0]["threshold"]
-    assert bars.count("<li") == 7
-    assert (timeline is None) == (name == "short.wav")
+    # Of silence a head says the class that is loudest in nothing: no bar shows that.
+    assert bars.count("<li") == (0 if name == "silence.wav" else 7)
+    assert timeline.visible == (name != "short.wav")
     assert ("no longer than one window" in caption) == (name == "short.wav")
     assert soundfile.info(sound["url"].partition("=")[2]).duration == 5.0
 
@@ -135,6 +136,17 @@ def test_what_cannot_be_judged_stays_without_an_answer_at_any_threshold(why):
     prediction = make_prediction(why)
     assert emotion_views.at_threshold(prediction, 0.0).clip.why == why
     assert emotion_views.at_threshold(prediction, None) is prediction
+
+
+def test_rounding_neither_contradicts_the_answer_nor_makes_it_certain():
+    made = make_prediction("sure", seconds=30)
+    close = replace(made, clip=replace(made.clip, probabilities=np.array([0.6786] + [0.3214 / 6] * 6)))
+    assert "with 67.9 %; below 68.4 % nothing" in emotion_views.answer(emotion_views.at_threshold(close, 0.684))
+    certain = replace(made, clip=replace(made.clip, probabilities=np.array([0.9997] + [0.0003 / 6] * 6)))
+    said = emotion_views.at_threshold(certain, 0.5)
+    assert "over 99 % sure" in emotion_views.answer(said).lower()
+    assert "100 %" not in emotion_views.bars(said)
+    assert "<em>under 1 %</em>" in emotion_views.bars(said)
 
 
 def test_thresholds_agree_with_the_probabilities():
@@ -171,6 +183,17 @@ def test_a_folder_as_head_is_refused_where_folders_are(parts, clip):
 
 
 # ------------------------------------------------------------------------------------------------------------ train
+
+
+def test_new_voices_take_away_what_was_told_of_those_before(parts):
+    made = parts()
+    _, training_id = made.train.describe([VOICES], "auto", "", False, "")
+    for unknown in (training_id, ""):
+        card, results, folds, _, resume = made.train.clear(unknown)
+        assert "Nothing trained yet" in card.value
+        assert (results.visible, folds, resume.visible) == (False, "", False)
+    train(made.train, training_id=training_id)
+    assert all(kept == gr.skip() for kept in made.train.clear(training_id))
 
 
 def test_what_was_sent_is_described_and_read_once(parts, monkeypatch):

@@ -134,7 +134,7 @@ def neighbour_sentence(found: EmbeddingMap) -> str:
         + (f" (by chance {per_cent(shares[f'{kind} by chance'])})" if f"{kind} by chance" in shares else "")
         for kind in COLOURINGS
     ]
-    return f"Of each clip's 10 nearest neighbours in all dims {' and '.join(told)}."
+    return f"Of each clip's 10 nearest neighbours in all dimensions {' and '.join(told)}."
 
 
 def _counts(found: EmbeddingMap) -> str:

@@ -241,7 +241,7 @@ def _class_line(prediction: Prediction, windows: Sequence[Said], place: int) -> 
         "type": "scatter",
         "mode": "lines+markers",
         "x": packed(_middles(windows)),
-        "y": packed(np.array([one.probabilities[place] for one in windows], dtype=np.float64)),
+        "y": packed(np.array([_heard(one, place) for one in windows], dtype=np.float64)),
         "name": class_name(name),
         "legendgroup": str(place),
         "line": {"color": look.colour, "dash": look.dash, "width": 1.8},
@@ -249,6 +249,11 @@ def _class_line(prediction: Prediction, windows: Sequence[Said], place: int) -> 
         "customdata": _places(windows, range(len(windows))),
         "hovertemplate": "%{y:.1%}<extra>" + class_name(name) + "</extra>",
     }
+
+
+def _heard(said: Said, place: int) -> float:
+    """Return the probability of a class; a gap where there is no voice, of which a head knows nothing."""
+    return float("nan") if said.why == "silence" else float(said.probabilities[place])
 
 
 def _threshold_level(prediction: Prediction, edges: np.ndarray) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from core.figures.emotion.scores import (
     recalls_caption,
     recalls_figure,
 )
-from core.figures.emotion.style import beside, beside_level, estimated, score, sizes
+from core.figures.emotion.style import beside_baseline, beside_level, estimated, score, sizes
 from core.figures.emotion.tables import (
     class_table,
     confusion_table,
@@ -88,13 +88,13 @@ def headline(findings: EmotionFindings) -> tuple[str, ...]:
         f"UAR {estimated(main.uar)}, {beside_level(main.uar, main.chance, f'chance ({score(main.chance)})')}; "
         f"{sizes(main)}, {len(main.labels)} classes.",
         f"The baseline, {baseline.name}, reaches {estimated(baseline.uar)} on the same folds: the head is "
-        f"{beside(main.uar, baseline.uar, 'the baseline')}.",
+        f"{beside_baseline(findings)}.",
         f"WA {estimated(main.wa)}; always saying the most frequent class would reach {score(main.majority)}.",
     ]
     if control is not None:
         sentences.append(
-            f"With labels shuffled within speakers the same procedure reaches {estimated(control.uar)}, "
-            f"{beside_level(control.uar, control.chance, 'chance')}."
+            f"With labels shuffled within speakers a linear head reaches {estimated(control.uar)}, where 95 % of "
+            f"shuffles fall: {beside_level(control.uar, control.chance, 'chance')}."
         )
     return tuple(sentences)
 

@@ -10,6 +10,7 @@ from core.figures.emotion.style import (
     MAIN,
     SHARE,
     beside,
+    beside_baseline,
     beside_level,
     class_name,
     estimated,
@@ -57,10 +58,13 @@ def overview_figure(findings: EmotionFindings) -> Figure:
 def overview_caption(findings: EmotionFindings) -> str:
     """Say what UAR is, and where the head stands beside chance, baseline and control."""
     main, control = findings.main, findings.shuffled
-    stands = [beside_level(main.uar, main.chance, "chance"), beside(main.uar, findings.baseline.uar, "the baseline")]
+    stands = [beside_level(main.uar, main.chance, "chance"), beside_baseline(findings)]
     shuffled = ""
     if control is not None:
-        shuffled = f" With shuffled labels the UAR is {beside_level(control.uar, control.chance, 'chance')}."
+        stands_at = beside_level(control.uar, control.chance, "chance")
+        shuffled = (
+            f" With shuffled labels the UAR of a linear head is {stands_at}; its line is where 95 % of shuffles fall."
+        )
     return (
         "UAR is the mean recall over classes, WA the share of clips that is right; every clip was predicted by a head "
         f"that never heard its speaker, {sizes(main)}. {interval_note(main.uar)} The UAR is {'; '.join(stands)}."

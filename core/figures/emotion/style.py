@@ -37,7 +37,7 @@ CLASS_LENGTH = 22
 ROW = 30
 """Pixels of a row of a figure whose rows have names."""
 
-SHARE = {"range": [0, 1.02], "tickformat": ".0%", "dtick": 0.2}
+SHARE = {"range": [0, 1.02], "tickformat": ".0%", "nticks": 6, "tickangle": 0}
 
 WHY = {
     "silence": "silence",
@@ -135,6 +135,18 @@ def beside(first: Estimate, second: Estimate, name: str) -> str:
     if first.high < second.low:
         return f"below {name}"
     return f"not told apart from {name}: the intervals overlap"
+
+
+def beside_baseline(findings: EmotionFindings) -> str:
+    """Say where the score stands beside the baseline's: by the difference, which the same speakers are in."""
+    gain = findings.gain
+    if gain is None:
+        return beside(findings.main.uar, findings.baseline.uar, "the baseline")
+    where = f"{abs(gain.value) * 100:.1f} points {'above' if gain.value >= 0 else 'below'} the baseline"
+    if gain.low is None or gain.high is None:
+        return f"{where}, without an interval"
+    told = f"{where} [{gain.low * 100:+.1f}, {gain.high * 100:+.1f}]"
+    return told if gain.low > 0 or gain.high < 0 else f"{told}: not told apart"
 
 
 def sizes(evaluation: Evaluation) -> str:

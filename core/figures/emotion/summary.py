@@ -19,6 +19,8 @@ def emotion_summary(findings: EmotionFindings) -> dict[str, Any]:
         **_headline(main),
         **_rest(main),
         "baseline": _evaluation(findings.baseline),
+        "gain": findings.gain and findings.gain.value,
+        "gain_ci": findings.gain and interval(findings.gain),
         "shuffled": _evaluation(findings.shuffled) if findings.shuffled else None,
         "cross": [_cross(one) for one in findings.cross],
         "warnings": list(findings.warnings),
@@ -88,7 +90,12 @@ def _reliability(bins: Reliability) -> dict[str, Any]:
 
 
 def _abstention(found: Abstention) -> dict[str, Any]:
-    return {"threshold": found.threshold, "coverage": found.coverage, "accuracy": found.accuracy}
+    return {
+        "threshold": found.threshold,
+        "coverage": found.coverage,
+        "accuracy": found.accuracy,
+        "unlike": found.unlike,
+    }
 
 
 def _cross(one: CrossScore) -> dict[str, Any]:

@@ -89,6 +89,6 @@ def _coverage(axes: "Axes", evaluation: Evaluation) -> None:
         axes.plot(found.curve[:, 1], found.curve[:, 2], color=COLOURS[0], label="all thresholds")
     name = f"chosen: {score(found.accuracy)} right, said of {score(found.coverage)}"
     axes.plot([found.coverage], [found.accuracy], color=COLOURS[1], marker="*", markersize=9, ls="none", label=name)
-    axes.set_xlabel("Share of clips of which something is said")
+    axes.set_xlabel("Share of clips with an answer")
     axes.set_ylabel("Share of those that is right")
     axes.legend(loc="lower left", borderaxespad=0.2)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from core.arrays import OnProgress, ignore_progress
+from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
 from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples, Trainer
 from core.figures.names import file_label
-from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Evaluation, Fold, LabelledCorpus
+from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Estimate, Evaluation, Fold, LabelledCorpus
 from core.tasks.emotion.clips import HashedClip
 from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionRequest
@@ -66,18 +66,30 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
         cross,
         (*corpus.warnings, *voices.notes, *main.warnings, *tuning_notes(request), *cross_notes),
         voices.failures,
+        _gain(main, baseline, request.head.seed),
     )
 
 
+def _gain(main: Evaluation, baseline: Evaluation, seed: int) -> Estimate:
+    """What the encoder adds to the baseline."""
+    from core.analysis.scores import paired_gain, tables_by_speaker, uar
+
+    main_tables, plain_tables = (
+        tables_by_speaker(one.truth, one.probabilities.argmax(axis=1), one.speakers, len(one.labels))
+        for one in (main, baseline)
+    )
+    return paired_gain(uar, main_tables, plain_tables, seed)
+
+
 def _shuffled(voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, watch: Watch) -> Evaluation:
-    """The control: labels shuffled within speakers, several times."""
+    """The control: labels shuffled within speakers, several times, with a linear head whatever the head is."""
     from core.emotion.controls import N_SHUFFLES, shuffled_within_speakers, where_shuffles_fall
 
     seeds = [request.head.seed + draw for draw in range(N_SHUFFLES)]
     controls = [shuffled_within_speakers(voices.pooled, seed) for seed in seeds]
     names = [f"shuffled labels {number + 1}" for number in range(N_SHUFFLES)]
     found = [_evaluated(each, voices, folds, request, name, watch) for each, name in zip(controls, names, strict=True)]
-    return replace(where_shuffles_fall(found), name="shuffled labels")
+    return replace(where_shuffles_fall(found), name="shuffled labels, linear head")
 
 
 def trainers(request: EmotionRequest, watch: Watch, part: str, clips: Sequence[HashedClip]) -> Callable[[int], Trainer]:
@@ -120,9 +132,12 @@ def _evaluated(
         if request.head.tunes_encoder:
             discard_state(watch, part, number)
 
+    def of_this(progress: Progress) -> None:
+        watch.on_progress(replace(progress, stage=f"evaluate {name}"))
+
     make_trainer = trainers(request, watch, part, voices.clips)
     return evaluate(
-        examples, voices.corpus.labels, names, folds, make_trainer, name, watch.on_progress,
+        examples, voices.corpus.labels, names, folds, make_trainer, name, of_this,
         watch.place(f"folds/{part}"), options, tell,
     )  # fmt: skip
 
@@ -143,14 +158,21 @@ def _crossed(
     settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
     other = gather(read_labelled(request.test, settings, request), request, watch.on_progress)
     names = _common_names(voices.corpus)
-    here = Side(voices.corpus.name, names, trained_on(voices, request), replace(main, labels=names))
-    there = Side(other.corpus.name, _common_names(other.corpus), trained_on(other, request, len(voices.clips)))
+    here = Side(voices.corpus.name, names, trained_on(voices, request), replace(main, labels=names), _sounds(voices))
+    tested = trained_on(other, request, len(voices.clips))
+    there = Side(other.corpus.name, _common_names(other.corpus), tested, sounds=_sounds(other))
     make_trainer = trainers(request, watch, "cross", (*voices.clips, *other.clips))
     scores = cross_scores(here, there, make_trainer, watch.on_progress, request.head.seed)
     if request.head.tunes_encoder:
         for number in range(2):
             discard_state(watch, "cross", number)
-    return scores, tuple(f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings)
+    notes = [f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings]
+    return scores, (*notes, *scores[0].warnings, *scores[1].warnings)
+
+
+def _sounds(voices: Voices) -> tuple[str, ...]:
+    """What a clip is known by in any corpus: the hash of its recording, and the stretch."""
+    return tuple(f"{hashed.sha256} {hashed.clip.start} {hashed.clip.stop}" for hashed in voices.clips)
 
 
 def _common_names(corpus: LabelledCorpus) -> tuple[str, ...]:
@@ -173,8 +195,16 @@ def model_facts(request: EmotionRequest, voices: Voices) -> dict[str, Any]:
         "dim": int(voices.examples.features.shape[2]),
         "sampling_rate": entry.sampling_rate,
         "embed_seconds": round(voices.embed_seconds, 3),
-        "n_embedded": voices.n_embedded,
+        "n_embedded": len(voices.clips),
+        "n_computed": voices.n_computed,
+        "running": running_facts(voices.running),
     }
+
+
+def running_facts(running: EmbedSettings, *but: str) -> dict[str, Any]:
+    """How the encoder heard the clips, without the facts that are named."""
+    but = ("model", "layers", "max_seconds", *but)
+    return {key: value for key, value in asdict(running).items() if key not in but}
 
 
 def corpus_facts(voices: Voices) -> dict[str, Any]:

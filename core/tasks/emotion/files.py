@@ -82,8 +82,10 @@ def emotion_as_text(findings: EmotionFindings) -> str:
         f"  chance   {main.chance:.3f} UAR; majority {main.majority:.3f} WA",
         f"  baseline {_shown(findings.baseline.uar)} UAR ({findings.baseline.name})",
     ]
+    if findings.gain is not None:
+        lines.append(f"  gain     {_shown(findings.gain)} UAR above the baseline")
     if findings.shuffled is not None:
-        lines.append(f"  shuffled {_shown(findings.shuffled.uar)} UAR")
+        lines.append(f"  shuffled {_shown(findings.shuffled.uar)} UAR (a linear head)")
     lines.append(f"  answers  {said.coverage:.0%} of clips, {said.accuracy:.0%} of them right")
     lines += [f"  {cross.train} to {cross.test}: {_shown(cross.uar)} UAR" for cross in findings.cross]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from core.embed.corpus import read_json
 from core.emotion.head import Head
 from core.errors import DataError, InputError
 from core.scoring import EmotionFindings
-from core.tasks.emotion.evaluation import evaluate_voices, trainers
+from core.tasks.emotion.evaluation import evaluate_voices, running_facts, trainers
 from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionRequest, TrainedHead
 from core.tasks.emotion.tuning import TunedHead, discard_state, tuned_facts, tuned_head
@@ -75,12 +75,14 @@ def fit_all(voices: Voices, request: EmotionRequest, watch: Watch) -> Head:
 def _write(
     folder: Path, head: Head, voices: Voices, findings: EmotionFindings, request: EmotionRequest, force: bool
 ) -> None:
+    from core.checkpoints.heads import HearingConfig
     from core.emotion.head_files import head_config, training_facts, write_head
 
     encoder, lies = encoder_facts(request.embed.model), None
     if isinstance(head, TunedHead):
         encoder, lies = tuned_facts(head, encoder), head.encoder.folder
-    config = head_config(head, findings.main.labels, encoder, float(voices.durations.min()))
+    hearing = HearingConfig(**running_facts(voices.running, "device"))
+    config = head_config(head, findings.main.labels, encoder, float(voices.durations.min()), hearing)
     write_head(folder, head, config, training_facts(findings, head, request.card), encoder=lies, force=force)
 
 
