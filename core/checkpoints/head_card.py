@@ -111,7 +111,7 @@ def _measured(training: Facts) -> str:
         f"UAR (mean recall over the {len(head['recalls'])} classes) **{estimate_text(head['uar'])}**, n = "
         f"{metrics['n']:,} clips of {metrics['n_speakers']} speakers; chance {metrics['chance']:.3f}. Each clip was "
         f"judged by a head that had not heard its speaker ({len(training.get('folds', []))} folds). Brackets: 95 %, "
-        "bootstrap over speakers."
+        "bootstrap over speakers; of shuffled labels, where 95 % of shuffles fall."
     )
     parts = [first, _scores_table(metrics), _recall_table(head), _calibration_text(training, head)]
     if metrics.get("cross"):

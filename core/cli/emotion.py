@@ -100,7 +100,7 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loudness", default="auto", choices=("auto", "keep", "normalise"), help="(default: as the head was trained)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--json", action="store_true", help="print JSON, with every window, instead of lines")
 
 
 def _add_data(group: Any) -> None:
@@ -223,8 +223,12 @@ def classify(args: argparse.Namespace) -> int:
         console.emit_json(tasks.predictions_as_json(outcome))
     else:
         console.emit(tasks.predictions_as_text(outcome).encode("utf-8", "replace"))
+    told: dict[str, None] = dict.fromkeys(said for one in outcome.predictions for said in one.warnings)
+    for warning in told:
+        if warning != tasks.INTENDED_USE:
+            log.warning("%s", warning)
     for failure in outcome.failures:
-        log.error("%s: %s", failure["file"], failure["error"])
+        log.error("%s", _named(failure))
     return 2 if outcome.failures else 0
 
 
@@ -237,7 +241,8 @@ def embeddings(args: argparse.Namespace) -> int:
         console.emit(made.files["summary"].read_bytes())
     else:
         console.emit_paths(made.files.values())
-    return 2 if made.corpus.failures else 0
+    _tell_left_out(made.corpus.failures)
+    return 0
 
 
 # ----------------------------------------------------------------------------------------------------------- helpers
@@ -291,7 +296,20 @@ def _told(args: argparse.Namespace, findings: "EmotionFindings", paths: "Sequenc
         console.emit_paths(paths)
     else:
         console.emit(tasks.emotion_as_text(findings).encode("utf-8", "replace"))
-    return 2 if findings.failures else 0
+    _tell_left_out(findings.failures)
+    return 0
+
+
+def _tell_left_out(failures: "Sequence[Mapping[str, str]]") -> None:
+    """Name what was left out; it was asked for with --skip-missing, so that it is no error."""
+    for failure in failures:
+        log.warning("Left out: %s", _named(failure))
+
+
+def _named(failure: "Mapping[str, str]") -> str:
+    """A failure with its file, which many errors name by themselves."""
+    named = failure["file"] in failure["error"]
+    return failure["error"] if named else f"{failure['file']}: {failure['error']}"
 
 
 PARTS: dict[str, tuple[str, Any, Any]] = {

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,21 @@ def test_a_training_that_is_asked_to_stop_ends_with_its_own_code_and_goes_on(com
     assert not (tmp_path / "head").exists()
     assert main([*words[3:]]) == 0
     assert (tmp_path / "head" / "model.safetensors").is_file()
+
+
+def test_what_was_asked_to_be_left_out_is_named_and_is_no_failure(common, tmp_path, caplog):
+    with zipfile.ZipFile(VOICES) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "anna_calm_0.ogg").write_text("no sound")
+    wanted = ["--data", str(tmp_path), "--skip-missing", "--folds", "2"]
+    assert main(["emotion", "evaluate", *common, *wanted]) == 0
+    (told,) = [record.getMessage() for record in caplog.records if "Left out" in record.getMessage()]
+    assert told.count("anna_calm_0.ogg") == 1
+
+
+def test_embeddings_say_at_which_loudness_they_were_heard(common, tmp_path, capsys):
+    data = [word for word in common if word != "--no-shuffled"]
+    words = [*data, "--loudness", "normalise", "--layer", "last", "--output", str(tmp_path), "--json"]
+    assert main(["emotion", "embeddings", *words]) == 0
+    running = json.loads(capsys.readouterr().out)["model"]["running"]
+    assert (running["loudness"], running["engine"], running["precision"]) == ("normalise", "torch", "fp32")

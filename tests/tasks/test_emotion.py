@@ -13,9 +13,10 @@ from core import tasks
 from core.arrays import EmbedSettings, ignore_progress
 from core.emotion.head_files import read_head
 from core.errors import CheckpointError, DataError, InputError, OutputError
-from core.scoring import CorpusSettings, HeadSettings
+from core.scoring import CorpusSettings, HeadSettings, Prediction, Said
 from core.tasks import ClassifySettings
 from core.tasks.emotion import examples
+from core.tasks.emotion.classifying import Classified
 from core.tasks.emotion.examples import gather, read_labelled, with_layer
 from tests.tiny_models import save_tiny
 
@@ -114,7 +115,10 @@ def test_classify_prints_one_truth_as_text_and_as_json(head):
     assert (said["label"] is None) == said["abstained"]
     assert "decisions about people" in plain["intended_use"]
     assert plain["failures"][0]["file"].endswith("gone.wav")
-    assert tasks.predictions_as_text(found).count("\n") == 1
+    lines = tasks.predictions_as_text(found).splitlines()
+    assert [line.startswith("  ") for line in lines] == [False] + [True] * len(said["segments"])
+    assert said["segments"][0]["start"] == 0
+    assert said["segments"][-1]["stop"] == pytest.approx(said["stop"])
 
 
 def test_a_head_refuses_an_encoder_that_changed(head, place, tmp_path):
@@ -239,3 +243,44 @@ def test_frames_in_memory_are_of_the_layers_that_are_asked_for(request_):
     all_layers = gather(read_labelled(VOICES, CorpusSettings(), everything), everything, ignore_progress)
     assert all_layers.n_computed == 0
     np.testing.assert_array_equal(voices.examples.frames[0], all_layers.examples.frames[0][1:2])
+
+
+def said_of(start, stop, label, why="", probabilities=(0.9, 0.1)):
+    return Said(start, stop, np.array(probabilities), label, why)
+
+
+@pytest.fixture
+def changing():
+    """A recording of 4 s whose windows of 2 s say anger twice, then nothing, then joy twice."""
+    answers = [("anger", ""), ("anger", ""), ("", "silence"), ("joy", ""), ("joy", "")]
+    shares = {"anger": (0.9, 0.1), "joy": (0.1, 0.9), "": (0.5, 0.5)}
+    windows = tuple(said_of(0.5 * at, 0.5 * at + 2, *one, shares[one[0]]) for at, one in enumerate(answers))
+    clip = said_of(0.0, 4.0, "", "unlike")
+    return Prediction(Path("talk.wav"), ("anger", "joy"), clip, windows, 0.5, "head", "model")
+
+
+def test_below_a_longer_recording_stands_what_is_said_from_when_to_when(changing):
+    outcome = Classified((changing,), ())
+    assert tasks.predictions_as_text(outcome).splitlines()[1:] == [
+        "  0.00 - 1.75 s  anger 0.90",
+        "  1.75 - 2.25 s  no answer (no sound to judge)",
+        "  2.25 - 4.00 s  joy 0.90",
+    ]
+    plain = tasks.predictions_as_json(outcome)["predictions"][0]["segments"]
+    assert [list(part.values()) for part in plain] == [
+        [0.0, 1.75, "anger", None, pytest.approx(0.9)],
+        [1.75, 2.25, None, "silence", pytest.approx(0.5)],
+        [2.25, 4.0, "joy", None, pytest.approx(0.9)],
+    ]
+    short = Classified((replace(changing, timeline=()),), ())
+    assert tasks.predictions_as_text(short).count("\n") == 1
+    [alone] = tasks.predictions_as_json(short)["predictions"][0]["segments"]
+    assert (alone["start"], alone["stop"], alone["label"], alone["why"]) == (0.0, 4.0, None, "unlike")
+
+
+def test_no_probability_is_printed_where_there_is_no_ground_for_one(changing):
+    text = tasks.predictions_as_text(Classified((changing,), ()))
+    assert text.splitlines()[0] == "talk.wav\tno answer (unlike the training clips)"
+    unsure = replace(changing, clip=said_of(0.0, 4.0, "", "unsure", (0.4, 0.6)))
+    text = tasks.predictions_as_text(Classified((unsure,), ()))
+    assert text.splitlines()[0] == "talk.wav\tno answer (unsure; joy 0.60, anger 0.40)"

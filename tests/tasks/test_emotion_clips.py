@@ -1,14 +1,19 @@
 """Features of clips: cut at the right samples, kept by content, computed once, and nobody's error hides."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
 
-from core.arrays import ignore_progress
+from core.arrays import EmbedSettings, ignore_progress
 from core.audio.signal import Signal
+from core.checkpoints.find import find_model
 from core.errors import DataError
 from core.scoring import Clip, LabelledCorpus
-from core.tasks.emotion.clips import clip_features, cut, hash_clips
+from core.tasks.emotion.clips import EncoderExtractor, clip_features, cut, hash_clips
+from core.tasks.encoders import Source
+from tests.tiny_models import save_tiny
 
 RATE = 8_000
 
@@ -115,3 +120,18 @@ def test_a_cut_signal_is_on_its_own(ramp):
         np.testing.assert_array_equal(part.read(0, part.n_samples), np.arange(21, 41))
         part.close()
         assert signal.read(0, 1)[0] == 1
+
+
+def test_a_quieter_recording_has_the_same_features_where_loudness_is_normalised(tmp_path):
+    save_tiny(tmp_path, "wav2vec2-stable")
+    preparation = tmp_path / "preprocessor_config.json"
+    preparation.write_text(json.dumps(json.loads(preparation.read_text()) | {"do_normalize": False}))
+    source = Source(find_model(str(tmp_path)))
+    loud = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    apart = {}
+    for loudness in ("keep", "normalise"):
+        settings = EmbedSettings(engine="torch", precision="fp32", loudness=loudness)
+        extractor = EncoderExtractor(source, settings)
+        with Signal.from_array(loud, 16_000) as first, Signal.from_array(loud / 4, 16_000) as second:
+            apart[loudness] = np.abs(extractor(first, "loud")["pooled"] - extractor(second, "quiet")["pooled"]).max()
+    assert apart["normalise"] < 1e-5 < 1e-3 < apart["keep"]
