@@ -1,5 +1,8 @@
 """What a head says of a recording: of the whole of it and of windows that slide over it, in constant memory.
 
+Each window is cut out and encoded by itself, as the training clips were. An encoder that hears the whole recording
+normalises over all of it and attends across windows, and its states of a window are then unlike those of a clip.
+
 It keeps silent where it knows nothing, and says why, in this order:
 
 * ``silence``: there is no sound to judge. Nothing in the stretch is louder than SILENT_DBFS, or than QUIETER_DB below
@@ -10,23 +13,24 @@ It keeps silent where it knows nothing, and says why, in this order:
 * ``unsure``: the likeliest class is less probable than the threshold.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from core.alignment.segments import Segment
-from core.analysis.spans import span_table
-from core.clock import FrameClock
+from core.arrays import OnProgress, Progress, ignore_progress
+from core.audio.signal import Signal
 from core.emotion.domain import distance
 from core.emotion.head import Head
 from core.errors import CheckpointError, InputError
+from core.figures.emotion.prediction import window_edges
 from core.scoring import INTENDED_USE, Prediction, Said
 
 if TYPE_CHECKING:
-    from core.audio.signal import Signal
     from core.emotion.head_files import SavedHead
 
 SILENT_DBFS = -65.0
@@ -49,6 +53,10 @@ LEAST_SHARE = 0.5
 LEAST_HOP_SECONDS = 0.01
 """From window to window: less than a frame of most encoders says nothing new."""
 
+Encode = Callable[[Signal, OnProgress], Iterable[np.ndarray]]
+"""From sound to states of the head's layers, (n_layers, k, dim) float32 in frame order, blocks of any k; it reports in
+seconds of that sound. See :func:`core.embed.pipeline.stream_states`."""
+
 
 @dataclass(frozen=True)
 class PredictSettings:
@@ -67,22 +75,17 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class Heard:
-    """A recording and what the encoder makes of it.
+    """A recording and the encoder that hears it.
 
     Attributes:
         source: The recording.
         signal: Its sound.
-        clock: Times of the frames.
-        n_frames: Of the whole recording.
-        states: (n_layers, k, dim) float32 in frame order, of the head's layers; see
-            :func:`core.embed.pipeline.stream_states`. Their k add up to ``n_frames``.
+        encode: From sound to states: of the whole of it, and of each window as if it were a recording of its own.
     """
 
     source: Path
-    signal: "Signal"
-    clock: FrameClock
-    n_frames: int
-    states: Iterable[np.ndarray]
+    signal: Signal
+    encode: Encode
 
 
 def check_predict_settings(settings: PredictSettings) -> None:
@@ -101,13 +104,19 @@ def check_predict_settings(settings: PredictSettings) -> None:
         raise InputError(f"Got a threshold of {settings.threshold:g}; expected a confidence from 0 to 1, such as 0.5.")
 
 
-def predict(saved: "SavedHead", heard: Heard, settings: PredictSettings | None = None) -> Prediction:
+def predict(
+    saved: "SavedHead",
+    heard: Heard,
+    settings: PredictSettings | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> Prediction:
     """Judge a recording.
 
     Args:
         saved: The head.
-        heard: The recording, with the states of the head's layers from the head's encoder.
+        heard: The recording, with the head's encoder.
         settings: Windows and threshold.
+        on_progress: Told of the encoder's stages on the whole, then of ``windows`` in seconds of all windows together.
 
     Returns:
         What the head says of the whole, and of each window: one each ``hop_seconds``, and one that ends where the
@@ -120,12 +129,11 @@ def predict(saved: "SavedHead", heard: Heard, settings: PredictSettings | None =
     settings = settings or PredictSettings()
     check_predict_settings(settings)
     _check_inductive(saved)
-    judge = _Judge(saved, _Loudness(heard.signal), settings)
+    judge = _Judge(saved, heard, _Loudness(heard.signal), settings)
     seconds = heard.signal.duration_seconds
+    clip = judge.say(0.0, seconds, on_progress)
     times = window_times(seconds, settings.window_seconds, settings.hop_seconds)
-    whole, parts = _pooled_stretches(saved, heard, times)
-    clip = judge.say(0.0, seconds, whole)
-    timeline = tuple(judge.say(start, stop, part) for (start, stop), part in zip(times, parts, strict=True))
+    timeline = tuple(judge.say(*place, told) for place, told in _each_told(times, settings, on_progress))
     return Prediction(
         source=heard.source,
         labels=saved.labels,
@@ -150,6 +158,45 @@ def window_times(seconds: float, window_seconds: float, hop_seconds: float) -> l
     n_before = int(np.ceil(last / hop_seconds - 1e-9))
     begins = [number * hop_seconds for number in range(n_before)]
     return [*((begin, begin + window_seconds) for begin in begins), (last, seconds)]
+
+
+def _each_told(
+    times: Sequence[tuple[float, float]], settings: PredictSettings, on_progress: OnProgress
+) -> Iterator[tuple[tuple[float, float], OnProgress]]:
+    """Yield each window with what is told of its own progress; a long one is heard in parts as well."""
+    total = len(times) * settings.window_seconds
+
+    def tell(done: float) -> None:
+        on_progress(Progress("windows", min(done, total), total))
+
+    for number, place in enumerate(times):
+        before = number * settings.window_seconds
+        tell(before)
+
+        def told(inner: Progress, before: float = before) -> None:
+            tell(before + inner.done)
+
+        yield place, told
+    if times:
+        tell(total)
+
+
+def segments(prediction: Prediction) -> tuple[Said, ...]:
+    """Join neighbouring windows with the same answer: what is said from when to when.
+
+    Windows share sound, so that each answer holds half-way to the middles of its neighbours. Probabilities and
+    distances are means over the windows that were joined. A recording with no timeline is one segment.
+    """
+    if not prediction.timeline:
+        return (prediction.clip,)
+    edges, joined, first = window_edges(prediction.timeline).tolist(), list[Said](), 0
+    for (label, why), group in groupby(prediction.timeline, key=lambda said: (said.label, said.why)):
+        run = list(group)
+        probabilities = np.mean([said.probabilities for said in run], axis=0)
+        far = float(np.mean([said.distance for said in run]))
+        joined.append(Said(edges[first], edges[first + len(run)], probabilities, label, why, far))
+        first += len(run)
+    return tuple(joined)
 
 
 def _check_inductive(saved: "SavedHead") -> None:
@@ -211,43 +258,27 @@ def frame_pool(head: Head) -> FramePool:
     return Pool() if head.attention is None else LearnedPool(head)
 
 
-def _pooled_stretches(
-    saved: "SavedHead", heard: Heard, times: list[tuple[float, float]]
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Pool the whole and each window from one pass over the states: (n_layers, dim) each.
-
-    Only the frames are kept that a later window needs. A window is pooled from its own frames and nothing else, so that
-    it says what a clip of these very frames would.
-    """
-    head, whole, finite = saved.head, frame_pool(saved.head), True
-    spans = span_table([Segment(start, stop, "") for start, stop in times], heard.clock, heard.n_frames, "word")
-    wanted: Iterator[tuple[int, int]] = iter(zip(spans.first.tolist(), spans.count.tolist(), strict=True))
-    parts: list[np.ndarray] = []
-    kept, begin = np.zeros((len(head.layers), 0, 0), dtype=np.float32), 0
-    window = next(wanted, None)
-    for block in heard.states:
+def _pooled(saved: "SavedHead", states: Iterable[np.ndarray]) -> np.ndarray:
+    """Pool states block by block, (n_layers, dim); what is not finite gives no numbers."""
+    pool, finite = frame_pool(saved.head), True
+    for block in states:
         _check_states(saved, block)
         finite = finite and bool(np.isfinite(block).all())
         if finite:
-            whole.add(block)
-        kept = np.concatenate([kept.reshape(len(kept), -1, block.shape[2]), block], axis=1)
-        while window is not None and sum(window) <= begin + kept.shape[1]:
-            parts.append(_pooled(head, kept[:, window[0] - begin : sum(window) - begin]))
-            window = next(wanted, None)
-        done = begin + kept.shape[1] if window is None else max(begin, min(window[0], begin + kept.shape[1]))
-        kept, begin = kept[:, done - begin :].copy(), done
-    if window is not None or begin + kept.shape[1] != heard.n_frames:
-        raise ValueError(f"Got {begin + kept.shape[1]} frames; expected {heard.n_frames}.")
-    return whole.result(head.pooling) if finite else np.full(head.mean.shape, np.nan), parts
+            pool.add(block)
+    return pool.result(saved.head.pooling) if finite else np.full(saved.head.mean.shape, np.nan)
 
 
-def _pooled(head: Head, frames: np.ndarray) -> np.ndarray:
-    """Pool the frames of a window; what is not finite gives no numbers."""
-    if not np.isfinite(frames).all():
-        return np.full(head.mean.shape, np.nan)
-    pool = frame_pool(head)
-    pool.add(frames)
-    return pool.result(head.pooling)
+@contextmanager
+def _stretch(signal: Signal, start: float, stop: float) -> Iterator[Signal]:
+    """Cut a stretch out, as a recording of its own; stretches of one length have one number of samples."""
+    rate, n = signal.sampling_rate, round((stop - start) * signal.sampling_rate)
+    if n >= signal.n_samples:
+        yield signal
+        return
+    first = min(round(start * rate), signal.n_samples - n)
+    with Signal.from_array(signal.read(first, first + n), rate) as part:
+        yield part
 
 
 def _check_states(saved: "SavedHead", block: np.ndarray) -> None:
@@ -294,9 +325,10 @@ class _Loudness:
 
 @dataclass(frozen=True)
 class _Judge:
-    """A head, a recording's loudness and the settings: what it takes to judge a stretch by its pooled layers."""
+    """A head, a recording with its loudness, and the settings: what it takes to judge a stretch."""
 
     saved: "SavedHead"
+    heard: Heard
     loudness: _Loudness
     settings: PredictSettings
 
@@ -311,12 +343,19 @@ class _Judge:
         """Length below which a stretch is too short to be judged."""
         return max(LEAST_SECONDS, LEAST_SHARE * self.saved.config.least_seconds)
 
-    def say(self, start: float, stop: float, pooled: np.ndarray) -> Said:
-        """Judge a stretch by its pooled layers, (n_layers, dim)."""
-        probabilities, far = self._scores(pooled)
-        why = self._why(start, stop, probabilities, far)
+    def say(self, start: float, stop: float, on_progress: OnProgress) -> Said:
+        """Judge a stretch by its own sound; where nothing is heard, all classes are alike."""
+        if self.loudness.is_silent(start, stop):
+            return Said(start, stop, self._alike, "", "silence", float("inf"))
+        with _stretch(self.heard.signal, start, stop) as part:
+            probabilities, far = self._scores(_pooled(self.saved, self.heard.encode(part, on_progress)))
+        why = self._why(stop - start, probabilities, far)
         label = "" if why else self.saved.labels[int(probabilities.argmax())]
         return Said(start, stop, probabilities, label, why, far)
+
+    @property
+    def _alike(self) -> np.ndarray:
+        return np.full(len(self.saved.labels), 1 / len(self.saved.labels))
 
     def _scores(self, pooled: np.ndarray) -> tuple[np.ndarray, float]:
         """Probabilities and distance; where there are no numbers, all classes alike, infinitely far."""
@@ -326,12 +365,10 @@ class _Judge:
             far = float(distance(self.saved.head, features)[0])
             if np.isfinite(probabilities).all() and np.isfinite(far):
                 return probabilities, far
-        return np.full(len(self.saved.labels), 1 / len(self.saved.labels)), float("inf")
+        return self._alike, float("inf")
 
-    def _why(self, start: float, stop: float, probabilities: np.ndarray, far: float) -> str:
-        if self.loudness.is_silent(start, stop):
-            return "silence"
-        if stop - start < self.least_seconds - 1e-9:
+    def _why(self, seconds: float, probabilities: np.ndarray, far: float) -> str:
+        if seconds < self.least_seconds - 1e-9:
             return "short"
         if far > 1.0:
             return "unlike"
@@ -350,7 +387,7 @@ def _upwards(far: float) -> str:
 def _warnings(saved: "SavedHead", settings: PredictSettings, clip: Said, timeline: tuple[Said, ...]) -> Iterator[str]:
     """What limits a prediction, as sentences."""
     least = saved.config.least_seconds
-    if not all(np.isfinite(said.distance) for said in (clip, *timeline)):
+    if not all(np.isfinite(said.distance) for said in (clip, *timeline) if said.why != "silence"):
         yield "The encoder gave values that are no finite numbers; what they reach is not judged. Use --precision fp32."
     elif clip.distance > 1.0 and clip.why != "silence":
         yield (

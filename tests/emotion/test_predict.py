@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.arrays import Progress
 from core.audio.signal import Signal
 from core.clock import FrameClock
 from core.emotion.domain import distance
@@ -23,10 +24,11 @@ from core.emotion.predict import (
     LearnedPool,
     PredictSettings,
     predict,
+    segments,
     window_times,
 )
 from core.errors import CheckpointError, InputError
-from core.scoring import INTENDED_USE
+from core.scoring import INTENDED_USE, Prediction, Said
 from tests.emotion.heads_made import ENCODER, LABELS, make_head
 
 RATE, DIM = 1_000, 3
@@ -46,12 +48,32 @@ def tone(seconds, level=0.1):
     return level * np.sin(0.7 * np.arange(round(seconds * RATE)))
 
 
-def heard(samples, states=None, blocks=(7, 50, 1)):
-    """A recording with made states, in blocks of these sizes, over and over."""
+def heard(samples, encode=None, blocks=(7, 50, 1)):
+    """A recording and an encoder, whose states come in blocks of these sizes, over and over."""
     signal = Signal.from_array(np.asarray(samples, dtype=np.float32), RATE)
-    n_frames = CLOCK.n_frames(signal.n_samples)
-    states = made_states(n_frames) if states is None else states
-    return Heard(Path("clip.wav"), signal, CLOCK, n_frames, in_blocks(states, blocks))
+    encode = encode or listen
+
+    def encoded(part, on_progress):
+        states = encode(part)
+        yield from in_blocks(states, blocks)
+        on_progress(Progress("embed", part.duration_seconds, part.duration_seconds))
+
+    return Heard(Path("clip.wav"), signal, encoded)
+
+
+def listen(part):
+    """States that depend on all of the sound that is heard at once, as those of an encoder that normalises do."""
+    n_frames = CLOCK.n_frames(part.n_samples)
+    sound = (part.read(0, part.n_samples) - part.mean) / (part.std + 1e-6)
+    frames = np.lib.stride_tricks.sliding_window_view(sound, 25)[::20][:n_frames]
+    mixed = frames @ np.random.default_rng(12).normal(size=(25, 3 * DIM)) / 5
+    return np.ascontiguousarray(mixed.reshape(n_frames, 3, DIM).transpose(1, 0, 2), dtype=np.float32)
+
+
+def speech(seconds, seed=0):
+    """Noise whose loudness moves: every stretch of it differs from every other."""
+    n = round(seconds * RATE)
+    return np.random.default_rng((seed, 3)).normal(size=n) * 0.1 * (1.2 + np.sin(np.arange(n) / 300))
 
 
 def made_states(n_frames, seed=0):
@@ -72,38 +94,62 @@ def plainly_pooled(frames):
     return np.concatenate([frames.mean(axis=1, dtype=np.float64), spread], axis=1)[:, None]
 
 
-def test_clip_and_windows_are_what_their_own_frames_give():
-    saved, states = saved_head(), made_states(CLOCK.n_frames(5_300))
-    found = predict(saved, heard(tone(5.3), states))
-    centres = CLOCK.centre(np.arange(states.shape[1]))
-    assert [(said.start, said.stop) for said in found.timeline] == window_times(5.3, 2.0, 0.5)
-    assert (found.clip.start, found.clip.stop) == (0.0, 5.3)
-    for said in (found.clip, *found.timeline):
-        inside = slice(None) if said is found.clip else (centres >= said.start - 1e-9) & (centres < said.stop - 1e-9)
-        features = plainly_pooled(states[:, inside])
-        np.testing.assert_allclose(said.probabilities, saved.head.probabilities(features)[0], rtol=1e-5)
-        assert said.distance == pytest.approx(float(distance(saved.head, features)[0]), rel=1e-5)
-        assert said.label == LABELS[int(said.probabilities.argmax())]
-        assert said.probabilities.sum() == pytest.approx(1.0)
+def test_the_clip_is_what_its_frames_give():
+    saved, states = saved_head(), made_states(CLOCK.n_frames(1_900))
+    found = predict(saved, heard(tone(1.9), lambda _: states))
+    features = plainly_pooled(states)
+    np.testing.assert_allclose(found.clip.probabilities, saved.head.probabilities(features)[0], rtol=1e-5)
+    assert found.clip.distance == pytest.approx(float(distance(saved.head, features)[0]), rel=1e-5)
+    assert found.clip.label == LABELS[int(found.clip.probabilities.argmax())]
+    assert found.clip.probabilities.sum() == pytest.approx(1.0)
     assert (found.head, found.model, found.labels, found.source) == ("mine", "tiny", LABELS, Path("clip.wav"))
 
 
 @pytest.mark.parametrize("pooling", ["mean_std", "multi", "learned"])
+def test_a_window_says_what_the_same_stretch_in_a_file_of_its_own_says(pooling):
+    saved, samples = saved_head(pooling), speech(5.3).astype(np.float32)
+    found = predict(saved, heard(samples))
+    assert [(said.start, said.stop) for said in found.timeline] == window_times(5.3, 2.0, 0.5)
+    for said in found.timeline:
+        first = round(said.start * RATE)
+        alone = predict(saved, heard(samples[first : first + 2 * RATE])).clip
+        np.testing.assert_array_equal(said.probabilities, alone.probabilities)
+        assert (said.label, said.why, said.distance) == (alone.label, alone.why, alone.distance)
+    assert len({said.distance for said in found.timeline}) == len(found.timeline)
+
+
+@pytest.mark.parametrize("pooling", ["mean_std", "multi", "learned"])
 def test_blocks_of_any_size_give_the_same(pooling):
-    saved, states = saved_head(pooling), made_states(CLOCK.n_frames(5_300))
-    alone = predict(saved, heard(tone(5.3), states, (10_000,)))
+    saved = saved_head(pooling)
+    alone = predict(saved, heard(speech(3.3), blocks=(10_000,)))
     for sizes in ((1,), (7, 50, 1), (100, 3)):
-        found = predict(saved, heard(tone(5.3), states, sizes))
-        np.testing.assert_allclose(found.clip.probabilities, alone.clip.probabilities, rtol=1e-6)
-        for one, other in zip(found.timeline, alone.timeline, strict=True):
-            np.testing.assert_array_equal(one.probabilities, other.probabilities)
+        found = predict(saved, heard(speech(3.3), blocks=sizes))
+        for one, other in zip((found.clip, *found.timeline), (alone.clip, *alone.timeline), strict=True):
+            np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-5)
 
 
-def test_a_window_says_what_a_clip_of_its_frames_would():
-    saved, states = saved_head("learned"), made_states(CLOCK.n_frames(4_000))
-    window = predict(saved, heard(tone(4.0), states)).timeline[0]
-    clip = predict(saved, heard(tone(2.005), states[:, : CLOCK.n_frames(2_005)])).clip
-    np.testing.assert_allclose(window.probabilities, clip.probabilities, rtol=1e-9)
+def test_windows_report_in_their_own_seconds_and_can_be_stopped():
+    told = []
+    predict(saved_head(), heard(speech(4.0)), on_progress=told.append)
+    assert told[0].stage == "embed"
+    windows = [one for one in told if one.stage == "windows"]
+    assert {one.total for one in windows} == {10.0}  # five windows of two seconds
+    assert sorted({one.done for one in windows}) == [0, 2, 4, 6, 8, 10]
+    assert [one.done for one in windows] == sorted(one.done for one in windows)
+
+    def stop(progress):
+        if progress.stage == "windows" and progress.done >= 4:
+            raise KeyboardInterrupt
+
+    parts = []
+
+    def counted(part):
+        parts.append(part)
+        return listen(part)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(saved_head(), heard(speech(4.0), counted), on_progress=stop)
+    assert len(parts) == 3  # the whole and two windows
 
 
 def test_learned_attention_is_that_of_the_training():
@@ -123,17 +169,19 @@ def test_learned_attention_is_that_of_the_training():
     assert np.isfinite(pool.result()).all()
 
 
-def test_only_frames_that_a_window_needs_are_kept():
+def test_memory_does_not_grow_with_the_recording():
     import tracemalloc
 
     block = np.random.default_rng(0).normal(size=(3, 1_000, 64)).astype(np.float32)  # 20 s, 0.8 MB
 
+    def encode(part, _):
+        n_frames = CLOCK.n_frames(part.n_samples)
+        return (block[:, : min(1_000, n_frames - begin)] + 0 for begin in range(0, n_frames, 1_000))
+
     def peak(seconds):
-        n_frames = CLOCK.n_frames(seconds * RATE)
-        blocks = (block[:, : min(1_000, n_frames - begin)] for begin in range(0, n_frames, 1_000))
         signal = Signal.from_array(np.tile(tone(1.0), seconds).astype(np.float32), RATE)
-        one = Heard(Path("clip.wav"), signal, CLOCK, n_frames, blocks)
         tracemalloc.start()
+        one = Heard(Path("clip.wav"), signal, encode)
         predict(saved_head("mean", dim=64), one, PredictSettings(hop_seconds=10.0))
         top = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -175,6 +223,9 @@ def test_silence_is_never_given_an_emotion(kind):
     found = predict(saved_head(), heard(samples))
     assert {said.why for said in (found.clip, *found.timeline)} == {"silence"}
     assert {said.label for said in (found.clip, *found.timeline)} == {""}
+    for said in (found.clip, *found.timeline):  # nothing was heard: no class is likelier than another
+        np.testing.assert_array_equal(said.probabilities, np.full(4, 0.25))
+    assert found.warnings == (INTENDED_USE,)
 
 
 def test_the_floors_of_silence_are_where_they_are_said_to_be():
@@ -230,13 +281,13 @@ def test_what_is_unlike_the_training_clips_is_not_judged():
     def found(times):
         threshold = near.head.reference.threshold * unit * times
         head = replace(near.head, reference=replace(near.head.reference, threshold=threshold))
-        return predict(replace(near, head=head), heard(tone(1.5), states))
+        return predict(replace(near, head=head), heard(tone(1.5), lambda _: states))
 
     assert found(1.01).clip.why == ""
     far = found(0.99)
     assert (far.clip.why, far.clip.label) == ("unlike", "")
     assert any("unlike what the head was trained on" in warning for warning in far.warnings)
-    without = predict(replace(near, head=replace(near.head, reference=None)), heard(tone(1.5), states))
+    without = predict(replace(near, head=replace(near.head, reference=None)), heard(tone(1.5), lambda _: states))
     assert without.clip.why == ""
     assert any("cannot tell what is unlike" in warning for warning in without.warnings)
 
@@ -262,15 +313,63 @@ def test_of_several_reasons_the_first_is_told():
 
 
 def test_values_that_are_no_numbers_reach_only_their_own_windows():
-    states = made_states(CLOCK.n_frames(6_000))
-    states[1, 250, 2] = np.nan  # at 5 s
-    found = predict(saved_head(), heard(tone(6.0), states))
+    samples = tone(6.0)
+    samples[5_000] = 0.9
+
+    def broken_at_the_click(part):
+        states = listen(part)
+        peaks = np.flatnonzero(part.read(0, part.n_samples) > 0.8)
+        states[1, peaks // 20 - 1, 2] = np.nan
+        return states
+
+    found = predict(saved_head(), heard(samples, broken_at_the_click))
     for said in (found.clip, *found.timeline):
         broken = said.start <= 5.0 < said.stop
         assert said.why == ("unlike" if broken else "")
         assert np.isfinite(said.probabilities).all()
         assert np.isinf(said.distance) == broken
     assert any("no finite numbers" in warning for warning in found.warnings)
+
+
+# ------------------------------------------------------------------------------------------------------------ segments
+
+
+def made_prediction(answers, hop=0.5, window=2.0):
+    """Windows with these (label, why, confidence of the first class)."""
+    timeline = tuple(
+        Said(at * hop, at * hop + window, np.array([share, 1 - share]), label, why, 0.5 + at)
+        for at, (label, why, share) in enumerate(answers)
+    )
+    clip = Said(0.0, timeline[-1].stop if timeline else 1.5, np.array([0.6, 0.4]), "anger")
+    return Prediction(Path("clip.wav"), ("anger", "joy"), clip, timeline, 0.5, "mine", "tiny")
+
+
+def test_neighbouring_windows_with_one_answer_are_one_segment():
+    answers = [("anger", "", 0.9), ("anger", "", 0.7), ("", "unsure", 0.5), ("", "unlike", 0.9), ("anger", "", 0.6)]
+    found = segments(made_prediction(answers))
+    assert [(one.start, one.stop, one.label, one.why) for one in found] == [
+        (0.0, 1.75, "anger", ""),
+        (1.75, 2.25, "", "unsure"),
+        (2.25, 2.75, "", "unlike"),
+        (2.75, 4.0, "anger", ""),
+    ]
+    assert found[0].probabilities == pytest.approx([0.8, 0.2])
+    assert found[0].distance == 1.0
+
+
+def test_a_recording_without_a_timeline_is_one_segment():
+    alone = made_prediction([])
+    assert segments(alone) == (alone.clip,)
+
+
+@settings(max_examples=30)
+@given(answers=st.lists(st.sampled_from(["anger", "joy", ""]), min_size=1, max_size=30), hop=st.floats(0.05, 3))
+def test_segments_cover_the_recording_without_gaps(answers, hop):
+    one = made_prediction([(label, "" if label else "unsure", 0.7) for label in answers], hop)
+    found = segments(one)
+    assert (found[0].start, found[-1].stop) == (0.0, one.clip.stop)
+    assert all(first.stop == second.start and first.start < first.stop for first, second in pairwise(found))
+    assert all(first.label != second.label for first, second in pairwise(found))
 
 
 # ------------------------------------------------------------------------------------------------------------- refusing
@@ -294,7 +393,7 @@ def test_settings_out_of_range_are_refused(changes, said):
 
 def test_states_of_another_encoder_are_refused():
     for shape in ((2, 48, DIM), (3, 48, DIM + 1), (3, 48, 2 * DIM)):
-        one = heard(tone(1.0), np.zeros(shape, dtype=np.float32))
+        one = heard(tone(1.0), lambda _, shape=shape: np.zeros(shape, dtype=np.float32))
         with pytest.raises(CheckpointError, match=r"takes 3 layers of 3 values a frame; got states of shape"):
             predict(saved_head(), one)
 

@@ -16,7 +16,7 @@ from core.errors import CheckpointError, DataError, InputError, OutputError
 from core.scoring import CorpusSettings, HeadSettings, Prediction, Said
 from core.tasks import ClassifySettings
 from core.tasks.emotion import examples
-from core.tasks.emotion.classifying import Classified, stretches
+from core.tasks.emotion.classifying import Classified
 from core.tasks.emotion.examples import gather, read_labelled, with_layer
 from tests.tiny_models import save_tiny
 
@@ -116,9 +116,9 @@ def test_classify_prints_one_truth_as_text_and_as_json(head):
     assert "decisions about people" in plain["intended_use"]
     assert plain["failures"][0]["file"].endswith("gone.wav")
     lines = tasks.predictions_as_text(found).splitlines()
-    assert [line.startswith("\t") for line in lines] == [False] + [True] * len(said["stretches"])
-    assert said["stretches"][0]["start"] == 0
-    assert said["stretches"][-1]["stop"] == pytest.approx(said["stop"])
+    assert [line.startswith("  ") for line in lines] == [False] + [True] * len(said["segments"])
+    assert said["segments"][0]["start"] == 0
+    assert said["segments"][-1]["stop"] == pytest.approx(said["stop"])
 
 
 def test_a_head_refuses_an_encoder_that_changed(head, place, tmp_path):
@@ -253,19 +253,34 @@ def said_of(start, stop, label, why="", probabilities=(0.9, 0.1)):
 def changing():
     """A recording of 4 s whose windows of 2 s say anger twice, then nothing, then joy twice."""
     answers = [("anger", ""), ("anger", ""), ("", "silence"), ("joy", ""), ("joy", "")]
-    windows = tuple(said_of(0.5 * at, 0.5 * at + 2, label, why) for at, (label, why) in enumerate(answers))
+    shares = {"anger": (0.9, 0.1), "joy": (0.1, 0.9), "": (0.5, 0.5)}
+    windows = tuple(said_of(0.5 * at, 0.5 * at + 2, *one, shares[one[0]]) for at, one in enumerate(answers))
     clip = said_of(0.0, 4.0, "", "unlike")
     return Prediction(Path("talk.wav"), ("anger", "joy"), clip, windows, 0.5, "head", "model")
 
 
-def test_stretches_turn_halfway_between_the_middles_of_windows_that_differ(changing):
-    found = [(part.start, part.stop, part.label, part.why) for part in stretches(changing)]
-    assert found == [(0.0, 1.75, "anger", ""), (1.75, 2.25, "", "silence"), (2.25, 4.0, "joy", "")]
-    assert stretches(replace(changing, timeline=())) == ()
+def test_below_a_longer_recording_stands_what_is_said_from_when_to_when(changing):
+    outcome = Classified((changing,), ())
+    assert tasks.predictions_as_text(outcome).splitlines()[1:] == [
+        "  0.00 - 1.75 s  anger 0.90",
+        "  1.75 - 2.25 s  no answer (no sound to judge)",
+        "  2.25 - 4.00 s  joy 0.90",
+    ]
+    plain = tasks.predictions_as_json(outcome)["predictions"][0]["segments"]
+    assert [list(part.values()) for part in plain] == [
+        [0.0, 1.75, "anger", None, pytest.approx(0.9)],
+        [1.75, 2.25, None, "silence", pytest.approx(0.5)],
+        [2.25, 4.0, "joy", None, pytest.approx(0.9)],
+    ]
+    short = Classified((replace(changing, timeline=()),), ())
+    assert tasks.predictions_as_text(short).count("\n") == 1
+    [alone] = tasks.predictions_as_json(short)["predictions"][0]["segments"]
+    assert (alone["start"], alone["stop"], alone["label"], alone["why"]) == (0.0, 4.0, None, "unlike")
 
 
 def test_no_probability_is_printed_where_there_is_no_ground_for_one(changing):
     text = tasks.predictions_as_text(Classified((changing,), ()))
     assert text.splitlines()[0] == "talk.wav\tno answer (unlike the training clips)"
     unsure = replace(changing, clip=said_of(0.0, 4.0, "", "unsure", (0.4, 0.6)))
-    assert tasks.predictions_as_text(Classified((unsure,), ())).startswith("talk.wav\tno answer (unsure; joy 0.60)\n")
+    text = tasks.predictions_as_text(Classified((unsure,), ()))
+    assert text.splitlines()[0] == "talk.wav\tno answer (unsure; joy 0.60, anger 0.40)"

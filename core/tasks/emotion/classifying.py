@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
-from core.audio.signal import open_signal
+from core.audio.signal import Signal, open_signal
 from core.checkpoints.heads import find_encoder, find_head
 from core.embed.inputs import list_inputs
 from core.embed.pipeline import plan, stream_states
@@ -129,10 +130,13 @@ def _classified(
     from core.emotion.predict import Heard, predict
 
     spec = ready.encoder.spec
+
+    def encode(part: Signal, told: OnProgress) -> Iterator[np.ndarray]:
+        windows = plan(spec, part.n_samples, embed, str(source))
+        return stream_states(ready.encoder, ready.runners, part, windows, told)
+
     with open_signal(source, spec.clock.sampling_rate, embed.channel, embed.max_seconds, on_progress) as signal:
-        windows = plan(spec, signal.n_samples, embed, str(source))
-        states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
-        return predict(saved, Heard(source, signal, spec.clock, windows.n_frames, states), how)
+        return predict(saved, Heard(source, signal, encode), how, on_progress)
 
 
 # --------------------------------------------------------------------------------------------------------------- words
@@ -148,6 +152,8 @@ def predictions_as_json(outcome: Classified) -> dict[str, Any]:
 
 
 def _prediction_json(one: Prediction) -> dict[str, Any]:
+    from core.emotion.predict import segments
+
     return {
         "file": str(one.source),
         "head": one.head,
@@ -155,10 +161,7 @@ def _prediction_json(one: Prediction) -> dict[str, Any]:
         "threshold": one.threshold,
         **_said_json(one.clip, one.labels),
         "timeline": [_said_json(said, one.labels) for said in one.timeline],
-        "stretches": [
-            {"start": part.start, "stop": part.stop, "label": part.label or None, "why": part.why or None}
-            for part in stretches(one)
-        ],
+        "segments": [_segment_json(said) for said in segments(one)],
         "warnings": list(one.warnings),
     }
 
@@ -176,47 +179,36 @@ def _said_json(said: Said, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _segment_json(said: Said) -> dict[str, Any]:
+    return {
+        "start": said.start,
+        "stop": said.stop,
+        "label": said.label or None,
+        "why": said.why or None,
+        "confidence": float(said.probabilities.max()),
+    }
+
+
 def predictions_as_text(outcome: Classified) -> str:
-    """Put together what ``classify`` prints: a line a recording, then one a stretch of it, behind a tab."""
+    """Put together what ``classify`` prints: a line a recording; below a longer one what is said from when to when."""
     return "".join(f"{line}\n" for one in outcome.predictions for line in _lines(one))
 
 
 def _lines(one: Prediction) -> Iterator[str]:
-    said = one.clip
-    best = f"{one.labels[int(said.probabilities.argmax())]} {said.probabilities.max():.2f}"
-    # Where a head has no ground to judge, the most likely class is no news, however sure it sounds.
-    unsure = f"; {best}" if said.why == "unsure" else ""
-    yield f"{one.source}\t{f'no answer ({WORDS[said.why]}{unsure})' if said.why else best}"
-    for part in stretches(one):
-        answer = f"no answer ({WORDS[part.why]})" if part.why else part.label
-        yield f"\t{part.start:.2f}\t{part.stop:.2f}\t{answer}"
+    from core.emotion.predict import segments
+
+    yield f"{one.source}\t{_answer(one.clip, one.labels)}"
+    if one.timeline:
+        for said in segments(one):
+            yield f"  {said.start:.2f} - {said.stop:.2f} s  {_answer(said, one.labels)}"
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Seconds of a recording over which a head says the same, or keeps silent for the same reason."""
-
-    start: float
-    stop: float
-    label: str
-    why: str
-
-
-def stretches(one: Prediction) -> tuple[Stretch, ...]:
-    """What the timeline says, without overlaps: each moment belongs to the window whose middle is nearest to it.
-
-    Returns:
-        From 0 to the recording's end, without gaps; none where there is no timeline.
-    """
-    said = one.timeline
-    middles = [(window.start + window.stop) / 2 for window in said]
-    turns = [0.0, *((left + right) / 2 for left, right in pairwise(middles)), one.clip.stop]
-    found: list[Stretch] = []
-    for window, (start, stop) in zip(said, pairwise(turns), strict=False):
-        if found and (found[-1].label, found[-1].why) == (window.label, window.why):
-            start = found.pop().start
-        found.append(Stretch(start, stop, window.label, window.why))
-    return tuple(found)
+def _answer(said: Said, labels: Sequence[str]) -> str:
+    """Say the label, or why there is none; a probability only where the head has ground to name one."""
+    likeliest = [f"{labels[place]} {said.probabilities[place]:.2f}" for place in np.argsort(-said.probabilities)[:2]]
+    if not said.why:
+        return likeliest[0]
+    return f"no answer ({WORDS[said.why]}{'; ' + ', '.join(likeliest) if said.why == 'unsure' else ''})"
 
 
 def timeline_rows(one: Prediction) -> Iterable[Mapping[str, Any]]:
