@@ -33,21 +33,23 @@ SPACE = 64
 """Principal axes of all clips among which each fit without some speakers looks for its own."""
 
 
-def with_reference(head: Head, examples: Examples, seed: int = 0, folds: tuple[Fold, ...] | None = None) -> Head:
+def with_reference(head: Head, examples: Examples, seed: int = 0) -> Head:
     """Set where the training clips lie; with one speaker or a handful of clips it stays open, for lack of any others.
 
     Args:
-        head: Trained on ``examples``.
+        head: Trained on ``examples``. Where its encoder was trained as well, distances come from its held-out clips
+            alone: it knows the others' voices.
         examples: Training clips.
         seed: Of the clips that are drawn, and of which speakers are held out together.
-        folds: Whom the distances come from, where not all speakers can be held out in turn: an encoder that was trained
-            on some of them knows their voices.
     """
+    folds: tuple[Fold, ...]
     drawn = drawn_evenly(examples.speakers, MOST_CLIPS, seed)
-    if folds is None:
-        folds = speaker_folds(examples.speakers[drawn], examples.codes[drawn], MOST_FOLDS, seed)
+    if head.held_out is not None and head.held_out.encoder_knows_others:
+        strange = np.isin(drawn, head.held_out.rows) & head.held_out.speakers
+        apart = Fold(np.flatnonzero(~strange), np.flatnonzero(strange))
+        folds = (apart,) if strange.any() else ()
     else:
-        folds = tuple(Fold(_places(fold.train, drawn), _places(fold.test, drawn)) for fold in folds)
+        folds = speaker_folds(examples.speakers[drawn], examples.codes[drawn], MOST_FOLDS, seed)
     if not folds or min(len(fold.train) for fold in folds) < CLIPS_AN_AXIS:
         return head
     space = _Space.of(head.mixed(examples.features[:, drawn]))
@@ -55,11 +57,6 @@ def with_reference(head: Head, examples: Examples, seed: int = 0, folds: tuple[F
     # One of the clips, the next above: with few clips it is the farthest.
     threshold = float(np.quantile(distances, STAYS_BELOW, method="higher"))
     return replace(head, reference=space.reference(max(threshold, 1e-12)))
-
-
-def _places(rows: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Places among the drawn clips of those rows that were drawn."""
-    return np.flatnonzero(np.isin(drawn, rows))
 
 
 def drawn_evenly(speakers: np.ndarray, most: int, seed: int = 0) -> np.ndarray:

@@ -222,9 +222,7 @@ def finetune(
     with seeded(task.settings.seed):
         network = _network(encoder, inputs, fold.train, task)
         history = _fit(network, material, fold, folder, (on_metrics, should_stop), _fingerprint(loaded, task))
-        held = (
-            HeldOut(material.logits(network, fold.test), task.codes[fold.test], fold.test) if len(fold.test) else None
-        )
+        held = _held_out(material.logits(network, fold.test), fold, task) if len(fold.test) else None
     notes = {"held_out": what, "histories": [history]}
     head = replace(as_head(network.network, encoder.layers, task.settings.pooling), held_out=held, notes=notes)
     return tuned.cpu().requires_grad_(True), head
@@ -238,6 +236,14 @@ def _held_out_fold(task: FineTuning) -> tuple[Fold, str]:
         return Fold(train, held), "1 speaker" if count == 1 else f"{count} speakers"
     folds, _ = inner_folds(task.speakers, task.codes, 5, task.settings.seed)
     return (folds[0], "clips of the one speaker") if folds else (Fold(train, held), "nothing")
+
+
+def _held_out(logits: np.ndarray, fold: Fold, task: FineTuning) -> HeldOut:
+    """What calibration comes from: clips of classes that were trained on, since no other can be said."""
+    known = np.isin(task.codes[fold.test], task.codes[fold.train])
+    rows = fold.test[known]
+    by_speaker = len(np.unique(task.speakers)) > 1
+    return HeldOut(logits[known], task.codes[rows], rows, by_speaker, task.settings.encoder_learning_rate > 0)
 
 
 def _network(encoder: Trainable, inputs: "_Inputs", rows: np.ndarray, task: FineTuning) -> TunedNetwork:

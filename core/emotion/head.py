@@ -62,12 +62,15 @@ class HeldOut:
         codes: (n,) the truth.
         rows: (n,) numbers of these clips among the examples.
         speakers: Whether whole speakers were held out; False where there was but one, and some of the clips were.
+        encoder_knows_others: Whether what makes the features was trained on all other clips, so that nothing but these
+            tells of strangers.
     """
 
     logits: np.ndarray
     codes: np.ndarray
     rows: np.ndarray
     speakers: bool = True
+    encoder_knows_others: bool = False
 
     @property
     def complete(self) -> "HeldOut":

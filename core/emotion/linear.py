@@ -12,7 +12,7 @@ tells known voices apart is what a new voice will be wrong in.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,14 +48,11 @@ MOST_COMPARED = 1_000
 MOST_FITTED = 10_000
 """Clips that are fitted, evenly drawn."""
 
-VERSION = 1
-"""Of what is computed here; whoever changes that raises it, so that folds kept before are computed again."""
-
 NEVER = -50.0
 """Logit that stands for no chance at all."""
 
 VERSION = 2
-"""Of all this: what an earlier one kept is not used again."""
+"""Of all this: what an earlier one kept is not used again; see :func:`core.emotion.evaluate.algorithms`."""
 
 
 def train_linear(examples: Examples, settings: HeadSettings) -> Head:
@@ -78,10 +75,11 @@ def train_linear(examples: Examples, settings: HeadSettings) -> Head:
     mixture, problem = _Mixture.of(layers, weights, clips), _Problem.of(clips, settings)
     scores = _held_out_scores(mixture, problem, ridge)
     fit = problem.solved(mixture.quietened_kernel(mixture.voices()), ridge)
+    held_out = replace(problem.held_out(scores, fitted), speakers=len(np.unique(clips.speakers)) > 1)
     notes = {"ridge": ridge, "layer_losses": losses.tolist(), "n_fitted": len(fitted), "version": VERSION}
     return Head(
         examples.layers, settings.pooling, mean, scale, weights, "concatenated",
-        (mixture.affine(fit, problem.discriminant(scores)),), held_out=problem.held_out(scores, fitted), notes=notes,
+        (mixture.affine(fit, problem.discriminant(scores)),), held_out=held_out, notes=notes,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.emotion.domain import MOST_AXES, MOST_CLIPS, _Space, distance, drawn_evenly, with_reference
-from core.emotion.head import Examples, Head
+from core.emotion.head import Examples, Head, HeldOut
 from tests.emotion.planted import planted, train_discriminant
 
 
@@ -123,6 +123,22 @@ def test_with_one_speaker_nothing_is_known_of_others():
     head = of(examples)
     assert head.reference is None
     assert (distance(head, examples.features) == 0).all()
+
+
+def test_where_the_encoder_knows_the_others_distances_come_from_those_it_does_not_know():
+    """Its training tells the voices it knows alike: the others lie twice as far out, and shall pass."""
+    examples = rich(20)
+    held = np.flatnonzero(examples.speakers > "s15")
+    centre = examples.features.mean(axis=1, keepdims=True)
+    known = (np.arange(len(examples)) < held[0])[None, :, None]
+    examples = replace(examples, features=np.where(known, (examples.features + centre) / 2, examples.features))
+    head = train_discriminant(examples)
+    out = HeldOut(head.held_out.logits[held], examples.codes[held], held, encoder_knows_others=True)
+    usual, told = of(examples), with_reference(replace(head, held_out=out), examples)
+    assert np.mean(distance(told, examples.features[:, held]) > 1) <= 0.05
+    assert told.reference.threshold > 1.2 * usual.reference.threshold
+    alone = replace(head, held_out=replace(out, speakers=False))
+    assert with_reference(alone, examples).reference is None
 
 
 @pytest.mark.parametrize("dim", [1, 5])

@@ -155,3 +155,9 @@ def test_many_clips_are_drawn_evenly(monkeypatch):
     head = linear.train_linear(examples, SETTINGS)
     assert head.notes["n_fitted"] == 80
     assert recall(head, examples) > 0.9
+
+
+def test_one_training_speaker_is_told_from_several():
+    examples = planted()
+    assert linear.train_linear(examples, SETTINGS).held_out.speakers
+    assert not linear.train_linear(split(examples, "s0")[1], SETTINGS).held_out.speakers

@@ -19,6 +19,9 @@ from core.tasks.emotion.tuning import IN_EACH_FOLD, Tuner, discard_state, traine
 from core.tasks.emotion.watch import Watch, watched
 from core.tasks.encoders import Source
 
+SHUFFLED = "shuffled labels"
+"""What names of controls begin with: what they find unlike is not asked."""
+
 
 def evaluate_emotion(
     request: EmotionRequest, on_progress: OnProgress = ignore_progress, run_folder: Path | None = None
@@ -87,9 +90,9 @@ def _shuffled(voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, 
 
     seeds = [request.head.seed + draw for draw in range(N_SHUFFLES)]
     controls = [shuffled_within_speakers(voices.pooled, seed) for seed in seeds]
-    names = [f"shuffled labels {number + 1}" for number in range(N_SHUFFLES)]
+    names = [f"{SHUFFLED} {number + 1}" for number in range(N_SHUFFLES)]
     found = [_evaluated(each, voices, folds, request, name, watch) for each, name in zip(controls, names, strict=True)]
-    return replace(where_shuffles_fall(found), name="shuffled labels, linear head")
+    return replace(where_shuffles_fall(found), name=f"{SHUFFLED}, linear head")
 
 
 def trainers(request: EmotionRequest, watch: Watch, part: str, clips: Sequence[HashedClip]) -> Callable[[int], Trainer]:
@@ -122,7 +125,7 @@ def _evaluated(
 
     names, part = tuple(clip.name for clip in voices.corpus.clips), file_label(name)
     decides = repr(request.head) + (tuning_key(voices.clips, request) if request.head.tunes_encoder else "")
-    options = Options(request.head.transductive, decides, request.head.seed)
+    options = Options(request.head.transductive, decides, request.head.seed, reference=not name.startswith(SHUFFLED))
 
     def tell(number: int, fold: Fold, answers: Answers) -> None:
         """Add the fold to the curves, for whoever watches the training."""

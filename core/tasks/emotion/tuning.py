@@ -24,7 +24,7 @@ from core.audio.signal import Signal
 from core.checkpoints.find import Found, find_model
 from core.emotion.head import Examples, Head, Trainer
 from core.errors import InputError, OutputError, StrataError
-from core.scoring import INTENDED_USE, Fold
+from core.scoring import INTENDED_USE
 from core.tasks.emotion.clips import Arrays, EncoderExtractor, HashedClip, computed
 from core.tasks.emotion.examples import Voices, pooled
 from core.tasks.emotion.requests import EmotionRequest
@@ -217,16 +217,10 @@ def tuned_head(voices: Voices, request: EmotionRequest, watch: Watch) -> TunedHe
 
     What is unlike the training clips is measured by that fifth as well: the encoder knows the others' voices.
     """
-    from core.emotion.abstention import with_threshold
-    from core.emotion.calibration import calibrated
-    from core.emotion.domain import with_reference
+    from core.emotion.evaluate import finished
 
     examples = trained_on(voices, request)
-    head = with_threshold(calibrated(Tuner(voices.clips, request, watch, "final")(-1)(examples)))
-    assert isinstance(head, TunedHead)
-    held = np.zeros(0, dtype=np.int64) if head.held_out is None else head.held_out.rows
-    folds = (Fold(np.setdiff1d(np.arange(len(examples)), held), held),) if len(held) else ()
-    found = with_reference(head, head.pooled(examples), folds=folds)
+    found = finished(Tuner(voices.clips, request, watch, "final")(-1)(examples), examples)
     assert isinstance(found, TunedHead)
     return found
 
