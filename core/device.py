@@ -92,8 +92,12 @@ def pick_device(wanted: str = "auto") -> DeviceChoice:
 
 def cpu_has_bf16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware; without that, bf16 is slower than fp32 and less exact."""
+    return any(cpu_capabilities().get(name, False) for name in _BF16_CAPABILITIES)
+
+
+def cpu_capabilities() -> dict[str, bool]:
+    """What torch knows of this processor, by name; empty where it cannot tell."""
     import torch
 
     read = getattr(torch.cpu, "get_capabilities", None)  # the torch releases before this table cannot tell
-    capabilities = read() if read else {}
-    return any(capabilities.get(name, False) for name in _BF16_CAPABILITIES)
+    return dict(read()) if read else {}

@@ -136,6 +136,11 @@ class HeadSettings:
     patience: int = 10
     batch_size: int = 32
 
+    @property
+    def tunes_encoder(self) -> bool:
+        """Whether the encoder learns as well, so that each head has an encoder of its own."""
+        return self.encoder_learning_rate > 0
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -199,19 +204,22 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Abstention:
-    """What is gained by keeping silent where confidence is low.
+    """What is gained by keeping silent where confidence is low, and where a clip is unlike those that were trained on.
 
     Attributes:
         threshold: Confidence below which nothing is said: the median of the folds', each set on training speakers.
-        coverage: Share of clips of which something is said, each by its own fold's threshold.
+        coverage: Share of clips of which something is said, each by its own fold's threshold and distance; stretches
+            without sound, or too short, are not among a corpus's clips.
         accuracy: Share of those that is right.
-        curve: (points, 3) threshold, coverage and accuracy, over all thresholds.
+        curve: (points, 3) threshold, coverage and accuracy, over all thresholds, whatever the distance.
+        unlike: Share of clips, sure or not, that is farther from the fold's training clips than its head allows.
     """
 
     threshold: float
     coverage: float
     accuracy: float
     curve: np.ndarray
+    unlike: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -239,7 +247,7 @@ class Evaluation:
         reliability: After calibration.
         reliability_uncalibrated: Before.
         abstention: At the thresholds of the folds.
-        seconds: Of wall time for folds and fits, without the embeddings.
+        seconds: Of wall time for folds and fits, without the embeddings; a fold that was kept counts what it took.
         ece_by_chance: What a perfectly calibrated classifier of as many clips would be measured to have as ``ece``.
         warnings: What limits these numbers, as sentences.
     """
@@ -281,7 +289,9 @@ class CrossScore:
         n_speakers: Speakers tested.
         uar: Over the shared classes, of clips that have one.
         ece: With the temperature of the training corpus.
-        within: UAR on the same clips and classes, of the corpus's own folds; None where it was not computed.
+        within: UAR on the same clips, of the corpus's own folds, whose heads were trained on all of its classes and
+            are asked which of the shared ones it is; None where it was not computed.
+        warnings: What limits these numbers, as sentences.
     """
 
     train: str
@@ -292,6 +302,7 @@ class CrossScore:
     uar: Estimate
     ece: Estimate
     within: Estimate | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -303,8 +314,11 @@ class EmotionFindings:
         model: Facts: name, hash, layers, dim, sampling rate.
         settings: Facts: head, pooling, layer, folds, seed.
         main: The head asked for.
-        baseline: The same folds with statistics of the log-mel spectrogram (or eGeMAPS); never left out.
-        shuffled: The same with labels shuffled within speakers.
+        baseline: The same folds with a linear head on statistics of the log-mel spectrogram (or eGeMAPS); never left
+            out.
+        shuffled: The control: the same folds with labels shuffled within speakers. Like the baseline it has a linear
+            head on pooled features, whatever the head asked for: it shows what folds and scores find where nothing
+            is, not what the training of another head does.
         cross: Trained here and tested elsewhere, and the other way round.
         warnings: What limits the numbers, as sentences.
         failures: ``{"file", "error"}`` for each file that could not be used.

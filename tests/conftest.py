@@ -30,6 +30,11 @@ MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-str
 DATA = Path(os.environ.get("STRATA_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the browser's tests, whose files take longest: begun last, one would leave a process without work."""
+    items.sort(key=lambda item: not item.path.stem.endswith(("_browser", "_real_app")))
+
+
 def find_archive(name: str) -> Path | None:
     """The archive of that stem, packed or not."""
     candidates = (DATA / f"{name}{suffix}" for suffix in (".tar", ".tar.xz", ".tar.gz"))

@@ -76,8 +76,7 @@ def _training_text(training: Facts) -> str:
     """What was run, on what, for how long, and how the validation went."""
     lines = [
         f"- Recipe: `{training['recipe']}`, seed {training['seed']}.",
-        f"- {training['updates']} of {training['updates_planned']} updates, "
-        f"{training['cpu_seconds'] / 60:.0f} minutes of processor time on {training['device']}.",
+        f"- {training['updates']} of {training['updates_planned']} updates{_cost(training)} on {training['device']}.",
         f"- Data: {training['data']['hours']:.2f} h in {training['data']['clips']} clips, "
         f"fingerprint `{training['data']['sha256'][:16]}`.",
         f"- Held out for the validation loss: {training['split']['held_out_text']}.",
@@ -91,6 +90,11 @@ def _training_text(training: Facts) -> str:
             f"{last['update']}{beside}."
         )
     return "\n".join(lines) + "\n\nAll settings, the whole history and package versions: `training.json`."
+
+
+def _cost(training: Facts) -> str:
+    """Processor time, where it was measured."""
+    return f", {training['cpu_seconds'] / 60:.0f} minutes of processor time" if "cpu_seconds" in training else ""
 
 
 def _architecture_text(config: Facts, training: Facts) -> str:

@@ -46,8 +46,8 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
 def _put_in_place(partial: Path, folder: Path) -> None:
     """Rename; an older folder steps aside first, comes back where that fails, and is removed in the end."""
     partial.chmod(0o755)  # mkdtemp and safetensors keep others out
-    for path in partial.iterdir():
-        path.chmod(0o644)
+    for path in partial.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     if not folder.exists():
         partial.rename(folder)
         return

@@ -1,6 +1,7 @@
 """The card of a trained head, generated from its other files: it cannot claim what nobody measured."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from core.checkpoints.card import bullets, front_matter, section
@@ -62,8 +63,15 @@ def _summary(config: Facts, training: Facts) -> str:
     of = f"{data['n']:,} clips of {data['n_speakers']} speakers ({data['name']})" if data else "unnamed clips"
     return (
         f"A head on the encoder {config['encoder']} that tells {len(config['labels'])} classes apart by the voice: "
-        f"{', '.join(config['labels'])}. It was trained on {of}; the encoder stayed as it is."
+        f"{', '.join(config['labels'])}. It was trained on {of}; {_what_became_of_the_encoder(config)}."
     )
+
+
+def _what_became_of_the_encoder(config: Facts) -> str:
+    lies = config.get("encoder_folder", "")
+    if lies and not Path(lies).is_absolute():
+        return f"the encoder was fine-tuned with it and lies in the folder `{lies}`"
+    return "the encoder stayed as it is"
 
 
 def _use(name: str, config: Facts) -> str:
@@ -139,8 +147,14 @@ def _calibration_text(training: Facts, head: Facts) -> str:
         f"Calibration: temperature {known['temperature']:.2f}, fitted on speakers that were held out; expected "
         f"calibration error {estimate_text(head['ece_uncalibrated'])} before and {estimate_text(head['ece'])} after. "
         f"The head says nothing below a confidence of {known['threshold']:.2f}: in the folds it spoke of "
-        f"{known['coverage']:.0%} of the clips and was right in {known['accuracy']:.0%} of those."
+        f"{known['coverage']:.0%} of the clips and was right in {known['accuracy']:.0%} of those{_unlike_text(known)}."
     )
+
+
+def _unlike_text(known: Facts) -> str:
+    if not known.get("unlike"):
+        return ""
+    return f"; {known['unlike']:.0%} it found unlike what it was trained on, and said nothing of them either"
 
 
 def _cross_table(crosses: Iterable[Facts]) -> str:
@@ -200,11 +214,19 @@ def _training_text(config: Facts, training: Facts) -> str:
         f"Head: {settings.get('head', 'unknown')}, on {which}, pooling {config['pooling']}.",
         f"Seed: {training.get('seed', 'unknown')}.",
         f"Maps: {' - '.join(map(str, _widths(config)))} values.",
+        _hearing_text(config["hearing"]),
     ]
     folds = training.get("folds", [])
     if folds:
         lines.append(f"Folds: {len(folds)}; each one's speakers and scores are in `training.json`.")
     return bullets(lines) + "\n\nAll settings, folds with their speakers, and package versions: `training.json`."
+
+
+def _hearing_text(hearing: Facts) -> str:
+    """How the encoder heard the clips; ``classify`` hears recordings in the same way."""
+    channel = "the mean of all channels" if hearing["channel"] is None else f"channel {hearing['channel']}"
+    loud = "every clip at one loudness" if hearing["loudness"] == "normalise" else "clips as loud as they are"
+    return f"Heard by the encoder: {loud}, {channel}, {hearing['engine']} in {hearing['precision']}."
 
 
 def _widths(config: Facts) -> list[int]:

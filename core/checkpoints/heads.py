@@ -8,6 +8,7 @@ from and what it was found to be worth) and a card. This module knows names, sha
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,6 +44,27 @@ class ReferenceConfig:
 
 
 @dataclass(frozen=True)
+class HearingConfig:
+    """How the encoder heard the clips that a head was trained on.
+
+    Attributes:
+        engine: ``torch`` or ``openvino``.
+        precision: ``fp32`` or ``bf16``.
+        loudness: ``keep`` or ``normalise``; see :class:`core.arrays.EmbedSettings`.
+        channel: Taken, from 1 on; None for the mean of all.
+        chunk_seconds: That a window kept.
+        context_seconds: On each side of a window; None for the model's own.
+    """
+
+    engine: str = "torch"
+    precision: str = "fp32"
+    loudness: str = "keep"
+    channel: int | None = None
+    chunk_seconds: float = 20.0
+    context_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class HeadConfig:
     """What a head is, as ``config.json`` says it; shapes of all arrays follow from it.
 
@@ -51,7 +73,8 @@ class HeadConfig:
         encoder: Name of the encoder.
         encoder_sha256: Hash of its weights; see :func:`core.checkpoints.load.checkpoint_hashes`.
         encoder_config_sha256: Hash of the files that say how the weights are used.
-        encoder_folder: Where it lay, if a person gave a folder; empty for a bundled one and one of a hub.
+        encoder_folder: Where it lay, if a person gave a folder; empty for a bundled one and one of a hub. A relative
+            path begins in the head's own folder: there lies an encoder that was trained with the head.
         sampling_rate: Hz that the encoder wants.
         layers: Layers that the head takes, ascending.
         dim: Values of a pooled layer.
@@ -63,6 +86,7 @@ class HeadConfig:
         threshold: Confidence below which it abstains.
         reference: Where training clips lie; None where it was not computed.
         least_seconds: Of the shortest clip that it was trained on.
+        hearing: How the encoder heard the clips that it was trained on.
     """
 
     labels: tuple[str, ...]
@@ -81,6 +105,7 @@ class HeadConfig:
     reference: ReferenceConfig | None = None
     least_seconds: float = 0.0
     encoder_folder: str = ""
+    hearing: HearingConfig = HearingConfig()
 
     @property
     def mixed_dim(self) -> int:
@@ -163,6 +188,7 @@ def save_head(
     arrays: Mapping[str, np.ndarray],
     training: Mapping[str, Any],
     *,
+    encoder: Path | None = None,
     force: bool = False,
 ) -> Path:
     """Write a head's folder whole or not at all.
@@ -173,6 +199,7 @@ def save_head(
         arrays: By name, of the shapes of ``config.shapes()``; written as float32.
         training: Facts for ``training.json``, JSON-ready; the versions of packages are added. Its entry ``card``
             holds what only a person can say; see :func:`core.checkpoints.head_card.head_card`.
+        encoder: Folder of an encoder that was trained with the head; it is copied to ``config.encoder_folder``.
         force: Whether a head that is there may be replaced.
 
     Raises:
@@ -191,6 +218,8 @@ def save_head(
         write_json(partial / "training.json", facts)
         save_file(rounded, partial / "model.safetensors", metadata={"format": "np"})
         (partial / CARD).write_text(head_card(folder.name, written, facts), encoding="utf-8")
+        if encoder is not None:
+            shutil.copytree(encoder, partial / config.encoder_folder)
     return folder
 
 
@@ -327,6 +356,15 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threshold": (_between(0.0, 1.0), "a number from 0 to 1"),
     "reference": (lambda value: value is None or isinstance(value, dict), "null, or axes, rest and threshold"),
     "least_seconds": (_between(0.0, math.inf), "seconds, 0 or more"),
+    "hearing": (lambda value: isinstance(value, dict), "engine, precision, loudness, channel and windows"),
+}
+_EXPECTED_HEARING: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "engine": (lambda value: value in ("torch", "openvino"), "torch or openvino"),
+    "precision": (lambda value: value in ("fp32", "bf16"), "fp32 or bf16"),
+    "loudness": (lambda value: value in ("keep", "normalise"), "keep or normalise"),
+    "channel": (lambda value: value is None or _whole(1)(value), "null, or a number from 1 on"),
+    "chunk_seconds": (_between(_ABOVE_ZERO, math.inf), "seconds above 0"),
+    "context_seconds": (lambda value: value is None or _between(0.0, math.inf)(value), "null, or seconds, 0 or more"),
 }
 _EXPECTED_REFERENCE: dict[str, tuple[Callable[[Any], bool], str]] = {
     "axes": (_whole(0), "a whole number"),
@@ -355,6 +393,8 @@ def _read_config(raw: dict[str, Any], name: str) -> HeadConfig:
         values["reference"] = ReferenceConfig(
             reference["axes"], float(reference["rest"]), float(reference["threshold"])
         )
+    _check_keys(values["hearing"], _EXPECTED_HEARING, name, "hearing.")
+    values["hearing"] = HearingConfig(**values["hearing"])
     if values["attention"] != (values["pooling"] == "learned"):
         raise CheckpointError(
             f"{name}: config.json has the pooling {values['pooling']} and attention {values['attention']}; a learned "
@@ -442,30 +482,39 @@ def describe_head(found: Found) -> HeadEntry:
 # --------------------------------------------------------------------------------------------------------- its encoder
 
 
-def find_encoder(config: HeadConfig, name: str, model: str = "") -> Found:
+def find_encoder(config: HeadConfig, name: str, model: str = "", folder: Path | None = None) -> Found:
     """Find the encoder that a head was trained on, and check that it is that one, without loading it.
 
     Args:
         config: Of the head.
         name: The head's, for errors.
         model: Where a person says it is; empty for where it was.
+        folder: The head's, in which an encoder may lie that was trained with it.
 
     Raises:
         CheckpointError: It is not there, or what is there is another.
     """
     wanted = model
     if not wanted:
-        lay = config.encoder_folder and Path(config.encoder_folder)
+        lay = config.encoder_folder and (folder or Path()) / config.encoder_folder
         wanted = str(lay) if lay and lay.is_dir() else config.encoder
     try:
         found = find_model(wanted)
     except CheckpointError as error:
         raise CheckpointError(
-            f"The head {name} needs the encoder {config.encoder} (weights {config.encoder_sha256[:12]}). {error}"
+            f"The head {name} needs the encoder {config.encoder} (weights {config.encoder_sha256[:12]})"
+            f"{_where_it_lay(config, folder)}. {error}"
         ) from error
     sha256, config_sha256 = checkpoint_hashes(found.folder, found.name, from_user=found.from_user)
     check_encoder(config, name, found.name, (sha256, config_sha256))
     return found
+
+
+def _where_it_lay(config: HeadConfig, folder: Path | None) -> str:
+    """Say that an encoder is missing that belongs into the head's own folder."""
+    if folder is None or not config.encoder_folder or Path(config.encoder_folder).is_absolute():
+        return ""
+    return f", which was trained with it and is missing from {folder / config.encoder_folder}: copy that folder as well"
 
 
 def check_encoder(config: HeadConfig, name: str, encoder: str, hashes: tuple[str, str]) -> None:

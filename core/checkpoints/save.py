@@ -1,6 +1,7 @@
 """Write a checkpoint folder so that it is there as a whole or not at all."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def save_checkpoint(
     training: dict[str, Any],
     card: dict[str, Any],
     extractor: Wav2Vec2FeatureExtractor | None = None,
+    preparation: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``folder`` under a temporary name beside it, then rename; an older folder of that name is replaced.
 
@@ -32,6 +34,7 @@ def save_checkpoint(
         card: what only a person can say: see :func:`core.checkpoints.card.model_card`. Kept in ``training.json`` too,
             so that the card can be generated again from the folder alone.
         extractor: how audio is prepared, for ``preprocessor_config.json``.
+        preparation: the same as settings, where a model had such a file of its own.
 
     Returns:
         ``folder``.
@@ -39,6 +42,8 @@ def save_checkpoint(
     facts = training | {"card": card, "versions": package_versions(PACKAGES)}
     with whole_folder(folder) as partial:
         _write(partial, folder.name, model, facts, extractor)
+        if preparation:
+            write_json(partial / "preprocessor_config.json", dict(preparation))
     return folder
 
 

@@ -43,10 +43,7 @@ def _add_what(group: Any) -> None:
     options.add_model(group)
     group.add_argument("--layers", default="last", help="last, all or numbers such as 0,6,12 (default: last)")
     options.add_running(group)
-    group.add_argument(
-        "--loudness", default="keep", choices=("keep", "normalise"),
-        help="normalise: bring every recording to one root mean square first (default: keep)",
-    )  # fmt: skip
+    options.add_loudness(group)
 
 
 def _add_where(group: Any) -> None:

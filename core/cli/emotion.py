@@ -97,6 +97,9 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
         "--threshold", type=float, metavar="P", help="confidence below which nothing is said (default: the head's)"
     )
     options.add_engine(parser)
+    parser.add_argument(
+        "--loudness", default="auto", choices=("auto", "keep", "normalise"), help="(default: as the head was trained)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -142,7 +145,9 @@ def _add_layer(group: Any, default: str) -> None:
 def _add_scoring(group: Any) -> None:
     group.add_argument("--folds", default="auto", metavar="F", help="auto, loso, split or a number (default: auto)")
     group.add_argument("--baseline", default="log-mel", choices=("log-mel", "egemaps"), help="(default: log-mel)")
-    group.add_argument("--no-shuffled", dest="shuffled", action="store_false", help="leave out the shuffled control")
+    group.add_argument(
+        "--no-shuffled", dest="shuffled", action="store_false", help="leave out the control: labels shuffled"
+    )
     group.add_argument("--test", type=Path, metavar="DATA", help="second corpus, for the table across corpora")
     group.add_argument("--test-mapping", metavar="MAP", help="classes of the second corpus's labels")
 
@@ -150,6 +155,7 @@ def _add_scoring(group: Any) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how the model runs")
     options.add_running(group)
+    options.add_loudness(group)
     group.add_argument(
         "--features-dir", type=Path, metavar="DIR", help="folder that keeps the clips' features (default: a cache)"
     )
@@ -209,7 +215,7 @@ def classify(args: argparse.Namespace) -> int:
     """Classify recordings and print what is said of each."""
     from core import tasks
 
-    names = ("window_seconds", "hop_seconds", "threshold", "device", "engine", "precision", "channel")
+    names = ("window_seconds", "hop_seconds", "threshold", "device", "engine", "precision", "channel", "loudness")
     settings = tasks.ClassifySettings(**{name: getattr(args, name) for name in names})
     outcome = tasks.classify_emotion(args.inputs, args.checkpoint, settings, console.progress())
     log.info("%s", tasks.INTENDED_USE)
@@ -242,7 +248,7 @@ def _request(args: argparse.Namespace) -> "EmotionRequest":
     from core.arrays import EmbedSettings
     from core.scoring import CorpusSettings
 
-    running = ("model", "device", "engine", "precision", "chunk_seconds", "context_seconds", "channel")
+    running = ("model", "device", "engine", "precision", "chunk_seconds", "context_seconds", "channel", "loudness")
     embed = EmbedSettings(**{name: getattr(args, name) for name in running})
     scored = {name: getattr(args, name) for name in ("folds", "baseline", "shuffled", "test") if hasattr(args, name)}
     test_mapping = getattr(args, "test_mapping", None)

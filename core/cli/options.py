@@ -37,6 +37,14 @@ def add_engine(group: Any) -> None:
     group.add_argument("--channel", type=counted, metavar="N", help="channel from 1 on (default: the mean of all)")
 
 
+def add_loudness(group: Any) -> None:
+    """Add the flag that says how loud a model hears recordings."""
+    group.add_argument(
+        "--loudness", default="keep", choices=("keep", "normalise"),
+        help="normalise: bring every recording to one root mean square first (default: keep)",
+    )  # fmt: skip
+
+
 def embed_settings(args: argparse.Namespace) -> "EmbedSettings":
     """Make the frozen settings of the flags."""
     from core.arrays import EmbedSettings

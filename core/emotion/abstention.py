@@ -19,9 +19,9 @@ def with_threshold(head: Head) -> Head:
     """Set the threshold from what held-out training speakers got; without those, leave it as it is."""
     from scipy.special import softmax
 
-    if head.held_out is None or not len(head.held_out.codes):
+    if head.held_out is None or not len((known := head.held_out.complete).codes):
         return head
-    confidence = softmax(head.held_out.logits / head.temperature, axis=1).max(axis=1)
+    confidence = softmax(known.logits / head.temperature, axis=1).max(axis=1)
     return replace(head, threshold=silence_threshold(confidence))
 
 
@@ -42,16 +42,24 @@ def silence_threshold(confidence: np.ndarray) -> float:
 
 
 def abstention(
-    confidence: np.ndarray, right: np.ndarray, thresholds: np.ndarray, head_of: np.ndarray | None = None
+    confidence: np.ndarray,
+    right: np.ndarray,
+    thresholds: np.ndarray,
+    head_of: np.ndarray | None = None,
+    distances: np.ndarray | None = None,
 ) -> Abstention:
-    """What is gained by keeping silent.
+    """What is gained by keeping silent, where confidence is low and where a clip is unlike the training clips.
 
     Args:
         confidence: (n,) of the class that was said, after calibration.
         right: (n,) bool, whether it is the true one.
         thresholds: (heads,) of each head.
         head_of: (n,) number of the head that said it; None with a single one.
+        distances: (n,) from its training clips, see :func:`core.emotion.domain.distance`; None knows of none.
     """
-    said = confidence >= thresholds[np.zeros(len(confidence), dtype=np.int64) if head_of is None else head_of]
+    unlike = np.zeros(len(confidence), dtype=bool) if distances is None else distances > 1
+    sure = confidence >= thresholds[np.zeros(len(confidence), dtype=np.int64) if head_of is None else head_of]
+    said = sure & ~unlike
     share = float(right[said].mean()) if said.any() else float("nan")
-    return Abstention(float(np.median(thresholds)), float(said.mean()), share, coverage_curve(confidence, right))
+    curve = coverage_curve(confidence, right)
+    return Abstention(float(np.median(thresholds)), float(said.mean()), share, curve, float(unlike.mean()))

@@ -12,9 +12,9 @@ WIDEST = 1e4
 
 def calibrated(head: Head) -> Head:
     """Set the temperature from what held-out training speakers got; without those, leave it as it is."""
-    if head.held_out is None or not len(head.held_out.codes):
+    if head.held_out is None or not len((known := head.held_out.complete).codes):
         return head
-    return replace(head, temperature=fit_temperature(head.held_out.logits, head.held_out.codes))
+    return replace(head, temperature=fit_temperature(known.logits, known.codes))
 
 
 def fit_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
@@ -24,7 +24,7 @@ def fit_temperature(logits: np.ndarray, codes: np.ndarray) -> float:
     they ask for a confidence of (n + 1) / (n + 2) rather than of 1. Clips count alike, as in the calibration error.
 
     Args:
-        logits: (n, classes); -inf for a class that cannot be said.
+        logits: (n, classes); a clip with a class that cannot be said, -inf, does not count.
         codes: (n,) the truth.
 
     Returns:

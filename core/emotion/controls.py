@@ -17,7 +17,8 @@ def shuffled_within_speakers(examples: Examples, seed: int = 0) -> Examples:
     """Shuffle labels among the clips of each speaker, who keeps as many of each class.
 
     Shuffling between speakers as well would take away what speakers differ in, and a fold's training speakers would
-    lack what the tested one has more of, so that guessing would score below chance.
+    lack what the tested one has more of, so that guessing would score below chance. But where every speaker has one
+    class alone, whole speakers change theirs, since nothing would be shuffled within.
 
     Args:
         examples: All clips; in the order of their names, as a corpus has them, the same are shuffled alike.
@@ -25,7 +26,11 @@ def shuffled_within_speakers(examples: Examples, seed: int = 0) -> Examples:
     """
     rng = np.random.default_rng(seed)
     codes = examples.codes.copy()
-    for speaker in np.unique(examples.speakers):
+    names, first, who = np.unique(examples.speakers, return_index=True, return_inverse=True)
+    own = codes[first]  # of each speaker, if it is but one
+    if (codes == own[who]).all():
+        return replace(examples, codes=rng.permutation(own)[who])
+    for speaker in names:
         rows = np.flatnonzero(examples.speakers == speaker)
         codes[rows] = examples.codes[rng.permutation(rows)]
     return replace(examples, codes=codes)

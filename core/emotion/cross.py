@@ -20,12 +20,15 @@ class Side:
         labels: Names of its classes.
         examples: Its clips.
         own: What its own folds gave, where they were run on these clips.
+        sounds: What each clip is known by wherever it lies, such as the hash of its recording with its stretch; empty
+            where that is not known.
     """
 
     name: str
     labels: tuple[str, ...]
     examples: Examples
     own: Evaluation | None = None
+    sounds: tuple[str, ...] = ()
 
 
 def cross_scores(
@@ -34,7 +37,8 @@ def cross_scores(
     """Train on each and test on the other.
 
     Clips of classes that only one has are left out on both sides: a head that had learned them would lose what it gives
-    to them, and what is said of them could never be right.
+    to them, and what is said of them could never be right. Speakers of clips that both corpora have are left out of the
+    training, with all of their clips: no one is tested who was trained on.
 
     Args:
         first: One corpus.
@@ -44,7 +48,7 @@ def cross_scores(
         seed: Of the draws of the intervals.
 
     Raises:
-        DataError: They share fewer than two classes.
+        DataError: They share fewer than two classes, or one way none are left to train on.
     """
     shared = shared_labels(first, second)
     found = []
@@ -76,10 +80,18 @@ def _occurring(side: Side) -> list[str]:
 
 
 def _cross(train: Side, test: Side, shared: tuple[str, ...], trainer: Trainer, seed: int) -> CrossScore:
-    trained, tested = _restricted(train, shared), _restricted(test, shared)
+    rows, warnings = _strangers(train, test)
+    tested = _restricted(test.examples, test.labels, shared)
+    trained = _restricted(train.examples.take(rows), train.labels, shared)
+    if len(left := np.unique(trained.codes)) < 2:
+        raise DataError(
+            f"{train.name} and {test.name} have clips in common. Without their speakers, {train.name} has "
+            f"{'one' if len(left) else 'none'} of the shared classes left to train on for {test.name}. Give a second "
+            "corpus of other speakers."
+        )
     both = _joined(trained, tested)
     fold = Fold(np.arange(len(trained)), len(trained) + np.arange(len(tested)))
-    said = answer(trainer, both, fold)
+    said = answer(trainer, both, fold, reference=False)
     uar, ece = shared_estimates(said.probabilities, tested.codes, tested.speakers, seed)
     return CrossScore(
         train=train.name,
@@ -90,13 +102,34 @@ def _cross(train: Side, test: Side, shared: tuple[str, ...], trainer: Trainer, s
         uar=uar,
         ece=ece,
         within=None if test.own is None else _within(test.own, shared, seed),
+        warnings=warnings,
     )
 
 
-def _restricted(side: Side, shared: tuple[str, ...]) -> Examples:
+def _strangers(train: Side, test: Side) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Training clips of speakers of whom no clip is tested as well, by their numbers; and what is to be known of it."""
+    speakers, way = train.examples.speakers, f"{train.name} to {test.name}"
+    common = np.isin(np.array(train.sounds, dtype=str), np.array(test.sounds, dtype=str))
+    known = np.unique(speakers[np.flatnonzero(common)])
+    rows = np.flatnonzero(~np.isin(speakers, known))
+    found = []
+    if len(known):
+        found.append(
+            f"{way}: {int(common.sum())} clips are in both corpora. All {len(speakers) - len(rows)} clips of their "
+            f"{len(known)} speakers were left out of the training."
+        )
+    if len(alike := np.intersect1d(speakers[rows], test.examples.speakers)):
+        found.append(
+            f"{way}: {len(alike)} speakers have the same names in both corpora ({', '.join(alike[:5])}) and were held "
+            "to be other people. If they are the same, they were both trained on and tested."
+        )
+    return rows, tuple(found)
+
+
+def _restricted(examples: Examples, labels: tuple[str, ...], shared: tuple[str, ...]) -> Examples:
     """Keep the clips of shared classes, under their numbers among these."""
-    numbers = np.array([shared.index(label) if label in shared else -1 for label in side.labels])
-    kept = side.examples.take(np.flatnonzero(numbers[side.examples.codes] >= 0))
+    numbers = np.array([shared.index(label) if label in shared else -1 for label in labels])
+    kept = examples.take(np.flatnonzero(numbers[examples.codes] >= 0))
     return replace(kept, codes=numbers[kept.codes], n_classes=len(shared))
 
 

@@ -7,7 +7,8 @@ them, and intervals are drawn from speakers in the order of theirs.
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -24,7 +25,7 @@ from core.arrays import OnProgress, Progress
 from core.embed.writers import replace_file
 from core.emotion.abstention import abstention, with_threshold
 from core.emotion.calibration import calibrated
-from core.emotion.domain import with_reference
+from core.emotion.domain import distance, with_reference
 from core.emotion.folds import missing_classes
 from core.emotion.head import Examples, Head, Trainer
 from core.errors import InputError
@@ -34,6 +35,15 @@ TRANSDUCTIVE = (
     "Features were put on each speaker's own scale, with the tested speakers' clips as well: this score is "
     "transductive, and no single clip of a stranger can reach it."
 )
+
+VERSION = 2
+"""Of what calibration, threshold, distance and folds do; a kept fold of another one is computed again."""
+
+ALONE_BELOW = 1_500
+"""Training clips below which a fit has one thread."""
+
+FEWEST = 3
+"""Speakers of each class, at least: with two, one is left to train on where the other is tested."""
 
 MakeTrainer = Callable[[int], Trainer]
 """Makes the trainer of a fold, by its number; -1 is the last fit, on everything."""
@@ -47,11 +57,13 @@ class Options:
         transductive: Whether features are put on each speaker's own scale, see :func:`on_own_scale`.
         settings: What else decides what a trainer does, as text: a kept fold is used again only where it is the same.
         seed: Of the draws of the intervals.
+        reference: Whether clips that are unlike the training clips are found, as a head does: some .05 s a fold.
     """
 
     transductive: bool = False
     settings: str = ""
     seed: int = 0
+    reference: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,10 @@ class Answers:
         temperature: Of the head.
         threshold: Of the head.
         layer_weights: Share of each layer in the mixture.
-        held_out: Whether training speakers were held out, so that it could be calibrated.
+        held_out: Whether training clips were held out, so that it could be calibrated.
+        speakers: Whether these were of speakers of their own; False where they were of the one training speaker.
+        distances: (n,) from the training clips, in units of what is unlike them; None where it was not computed.
+        seconds: Of wall time that fit and answers took.
     """
 
     probabilities: np.ndarray
@@ -73,6 +88,9 @@ class Answers:
     threshold: float = 0.0
     layer_weights: tuple[tuple[int, float], ...] = ()
     held_out: bool = False
+    speakers: bool = True
+    distances: np.ndarray | None = None
+    seconds: float = 0.0
 
 
 OnFold = Callable[[int, Fold, Answers], None]
@@ -108,7 +126,6 @@ def evaluate(
         InputError: A speaker stands on both sides of a fold, or frames were to be put on each speaker's scale.
     """
     options = options or Options()
-    began = time.perf_counter()
     _check_disjoint(folds, examples.speakers)
     folds = _in_order_of_names(folds, clips)
     examples = on_own_scale(examples) if options.transductive else examples
@@ -116,25 +133,33 @@ def evaluate(
     answers = []
     for number, fold in enumerate(folds):
         on_progress(Progress("folds", number, len(folds), "folds"))
-        answers.append(kept.get(fold, number, partial(_answer_with, make_trainer, number, examples, fold)))
+        compute = partial(_answer_with, make_trainer, number, examples, fold, options.reference)
+        answers.append(kept.get(fold, number, partial(_timed, compute)))
         if on_fold is not None:
             on_fold(number, fold, answers[-1])
     on_progress(Progress("folds", len(folds), len(folds), "folds"))
-    found = _Pooled.of(examples, folds, answers, clips)
-    warnings = _warnings(examples, labels, folds, answers, options)
-    return replace(found.scored(name, labels, options.seed), seconds=time.perf_counter() - began, warnings=warnings)
+    began = time.perf_counter()
+    found = _Pooled.of(examples, folds, answers, clips).scored(name, labels, options.seed)
+    seconds = sum(each.seconds for each in answers) + time.perf_counter() - began
+    return replace(found, seconds=seconds, warnings=_warnings(examples, labels, folds, answers, options))
 
 
 def finished(head: Head, examples: Examples) -> Head:
     """Calibrate a head that was trained on examples, and set when it keeps silent and what it finds unlike them."""
     head = with_threshold(calibrated(head))
-    return with_reference(head, as_heard(head, examples))
+    return with_reference(head, head.pooled(examples))
 
 
-def answer(trainer: Trainer, examples: Examples, fold: Fold) -> Answers:
+def answer(trainer: Trainer, examples: Examples, fold: Fold, *, reference: bool = True) -> Answers:
     """Train on one side of a fold and predict the other.
 
     A class of which the training speakers have no clip gets no probability; the trainer is not told of it.
+
+    Args:
+        trainer: Of the head.
+        examples: All clips.
+        fold: Who is trained on and who is tested.
+        reference: Whether the distances of the tested clips from the training clips are computed.
     """
     train, test = examples.take(fold.train), examples.take(fold.test)
     known = np.unique(train.codes)
@@ -142,20 +167,11 @@ def answer(trainer: Trainer, examples: Examples, fold: Fold) -> Answers:
         certain = np.eye(examples.n_classes)[np.repeat(known, len(test))]
         return Answers(certain, certain)
     codes = np.searchsorted(known, train.codes)
-    head = with_threshold(calibrated(_trained(trainer, replace(train, codes=codes, n_classes=len(known)))))
-    return _answers(head, as_heard(head, test), known)
-
-
-def as_heard(head: Head, examples: Examples) -> Examples:
-    """Examples with the features that the head wants: with a learned attention, frames pooled by its own weights."""
-    from scipy.special import softmax
-
-    if head.attention is None:
-        return examples
-    pooled = np.empty((len(examples.layers), len(examples), head.mean.shape[1]))
-    for row, frames in enumerate(examples.frames):
-        pooled[:, row] = np.einsum("t,ltd->ld", softmax(head.mixed(frames) @ head.attention), frames)
-    return replace(examples, features=pooled)
+    train = replace(train, codes=codes, n_classes=len(known))
+    with _threads(len(train)):
+        head = with_threshold(calibrated(trainer(train)))
+        head = with_reference(head, head.pooled(train)) if reference else head
+        return _answers(head, head.pooled(test), known)
 
 
 def on_own_scale(examples: Examples) -> Examples:
@@ -175,15 +191,22 @@ def on_own_scale(examples: Examples) -> Examples:
     return replace(examples, features=features)
 
 
-def _answer_with(make_trainer: MakeTrainer, number: int, examples: Examples, fold: Fold) -> Answers:
-    return answer(make_trainer(number), examples, fold)
+def _answer_with(make_trainer: MakeTrainer, number: int, examples: Examples, fold: Fold, reference: bool) -> Answers:
+    return answer(make_trainer(number), examples, fold, reference=reference)
 
 
-def _trained(trainer: Trainer, examples: Examples) -> Head:
+def _timed(compute: Callable[[], Answers]) -> Answers:
+    began = time.perf_counter()
+    return replace(compute(), seconds=time.perf_counter() - began)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """One thread for fits of few clips: more would wait for each other longer than they work."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # fits of a few hundred clips: threads would wait for each other longer than they work
-        return trainer(examples)
+    with threadpool_limits(1) if n < ALONE_BELOW else nullcontext():
+        yield
 
 
 def _answers(head: Head, test: Examples, known: np.ndarray) -> Answers:
@@ -195,7 +218,13 @@ def _answers(head: Head, test: Examples, known: np.ndarray) -> Answers:
     found[:, :, known] = softmax(logits / head.temperature, axis=1), softmax(logits, axis=1)
     weights = np.abs(head.layer_weights) / max(float(np.abs(head.layer_weights).sum()), 1e-30)
     shares = tuple(zip(head.layers, weights.tolist(), strict=True))
-    return Answers(found[0], found[1], head.temperature, head.threshold, shares, head.held_out is not None)
+    held_out = None if head.held_out is None else head.held_out.complete
+    return Answers(
+        found[0], found[1], head.temperature, head.threshold, shares,
+        held_out=held_out is not None and len(held_out.codes) > 0,
+        speakers=held_out is None or held_out.speakers,
+        distances=None if head.reference is None else distance(head, test.features),
+    )  # fmt: skip
 
 
 def _check_disjoint(folds: Sequence[Fold], speakers: np.ndarray) -> None:
@@ -227,6 +256,7 @@ class _Pooled:
         clips: (n,) names.
         fold_of: (n,) number of the fold that tested each.
         majority: (n,) the most frequent class of the training clips of its fold.
+        distances: (n,) from the training clips of its fold; 0 where that is not known.
         answers: Of each fold.
     """
 
@@ -237,6 +267,7 @@ class _Pooled:
     clips: tuple[str, ...]
     fold_of: np.ndarray
     majority: np.ndarray
+    distances: np.ndarray
     answers: Sequence[Answers]
 
     @classmethod
@@ -256,6 +287,7 @@ class _Pooled:
             clips=tuple(clips[row] for row in rows),
             fold_of=fold_of,
             majority=np.array(frequent)[fold_of],
+            distances=np.concatenate([_distances(each) for each in answers])[order],
             answers=answers,
         )
 
@@ -285,7 +317,7 @@ class _Pooled:
             folds=tuple(self._fold(number, said, len(labels)) for number in range(len(self.answers))),
             reliability=scores.reliability(confidence, right),
             reliability_uncalibrated=scores.reliability(raw, right),
-            abstention=abstention(confidence, right, thresholds, self.fold_of),
+            abstention=abstention(confidence, right, thresholds, self.fold_of, self.distances),
             ece_by_chance=scores.calibrated_ece(confidence, seed),
         )
 
@@ -301,6 +333,10 @@ class _Pooled:
             threshold=own.threshold,
             layer_weights=dict(own.layer_weights),
         )
+
+
+def _distances(answers: Answers) -> np.ndarray:
+    return np.zeros(len(answers.probabilities)) if answers.distances is None else answers.distances
 
 
 def shared_estimates(
@@ -331,11 +367,33 @@ def _warnings(
     if bare := sum(not each.held_out for each in answers):
         found.append(
             f"In {bare} of {len(answers)} folds no training speaker could be held out: their confidence is not "
-            "calibrated, and they never abstain."
+            "calibrated, and they do not abstain where they are unsure."
         )
+    if alone := sum(each.held_out and not each.speakers for each in answers):
+        found.append(
+            f"In {alone} of {len(answers)} folds there was one training speaker: temperature and thresholds come from "
+            "clips of the same speaker, so that confidence is too high for anybody else."
+        )
+    found += _who_says_what(examples, labels)
     if options.transductive:
         found.append(TRANSDUCTIVE)
     return tuple(found)
+
+
+def _who_says_what(examples: Examples, labels: tuple[str, ...]) -> Iterator[str]:
+    """Tell of classes that too few speakers have, and of speakers that have one class each."""
+    pairs = np.unique(np.stack([np.unique(examples.speakers, return_inverse=True)[1], examples.codes]), axis=1)
+    speakers = np.bincount(pairs[1], minlength=len(labels))  # of each class
+    if few := [f"{labels[code]} ({speakers[code]})" for code in np.flatnonzero((speakers > 0) & (speakers < FEWEST))]:
+        yield (
+            f"Fewer than {FEWEST} speakers have clips of {', '.join(few)}: how these classes sound and how these "
+            "speakers sound can hardly be told apart, and their confidence is poorly known."
+        )
+    if (np.bincount(pairs[0]) == 1).all():
+        yield (
+            "Each speaker has clips of one class only: whatever speakers differ in, their room and microphone too, "
+            "may pass for the class. Speaker and class can be told apart only across speakers, not within any."
+        )
 
 
 # --------------------------------------------------------------------------------------------------------- kept folds
@@ -359,7 +417,8 @@ class _Kept:
     def of(cls, folder: Path | None, name: str, examples: Examples, options: Options) -> "_Kept":
         if folder is None:
             return cls(None, name, "")
-        whole = sha256(json.dumps([name, examples.n_classes, examples.layers, asdict(options)]).encode())
+        facts = [name, examples.n_classes, examples.layers, asdict(options), algorithms()]
+        whole = sha256(json.dumps(facts).encode())
         for array in (examples.features, examples.codes, examples.speakers.astype(str), *examples.frames):
             whole.update(f"{array.shape} {array.dtype}".encode())
             whole.update(np.ascontiguousarray(array).view(np.uint8).data)
@@ -380,6 +439,13 @@ class _Kept:
         return found
 
 
+def algorithms() -> tuple[int, ...]:
+    """Versions of what folds are computed with: those that an older one computed are not taken up again."""
+    from core.emotion import linear, network
+
+    return VERSION, linear.VERSION, network.VERSION
+
+
 def _packed(answers: Answers, fingerprint: str) -> bytes:
     """One file, so that it is whole or not there."""
     facts = {
@@ -388,10 +454,15 @@ def _packed(answers: Answers, fingerprint: str) -> bytes:
         "threshold": answers.threshold,
         "layer_weights": answers.layer_weights,
         "held_out": answers.held_out,
+        "speakers": answers.speakers,
+        "seconds": answers.seconds,
     }
     file = BytesIO()
     told = np.array(json.dumps(facts))
-    np.savez(file, facts=told, probabilities=answers.probabilities, uncalibrated=answers.uncalibrated)
+    distances = np.zeros(0) if answers.distances is None else answers.distances
+    np.savez(
+        file, facts=told, probabilities=answers.probabilities, uncalibrated=answers.uncalibrated, distances=distances
+    )
     return file.getvalue()
 
 
@@ -403,6 +474,8 @@ def _read(path: Path, fingerprint: str) -> Answers | None:
             if facts.pop("fingerprint") != fingerprint:
                 return None
             facts["layer_weights"] = tuple((int(layer), float(share)) for layer, share in facts["layer_weights"])
+            distances = stored["distances"]
+            facts["distances"] = distances if len(distances) else None
             return Answers(stored["probabilities"], stored["uncalibrated"], **facts)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
         return None

@@ -234,7 +234,8 @@ def _held_out_fold(task: FineTuning) -> tuple[Fold, str]:
     """Who is trained on and who says when to stop."""
     train, held = validation_split(task.speakers, task.codes, task.settings.seed)
     if len(held):
-        return Fold(train, held), f"{len(np.unique(task.speakers[held]))} speakers"
+        count = len(np.unique(task.speakers[held]))
+        return Fold(train, held), "1 speaker" if count == 1 else f"{count} speakers"
     folds, _ = inner_folds(task.speakers, task.codes, 5, task.settings.seed)
     return (folds[0], "clips of the one speaker") if folds else (Fold(train, held), "nothing")
 

@@ -33,7 +33,8 @@ def make_folds(
         split: (n,) each ``train``, ``validation`` or ``test``, where the data says.
 
     Raises:
-        DataError: One speaker or one class, or a split with a speaker on both sides.
+        DataError: One speaker or one class, or each class by one speaker alone, or a split with a speaker on both
+            sides.
         InputError: More groups than speakers, or not a number.
     """
     names = np.unique(speakers)
@@ -46,6 +47,12 @@ def make_folds(
         raise DataError(
             f"All {len(codes)} clips have one label. There must be at least 2 to tell apart: check the labels and "
             "their mapping."
+        )
+    if not _some_class_has_two_speakers(speakers, codes):
+        raise DataError(
+            f"Each of the {len(np.unique(codes))} classes is spoken by one speaker alone: speaker and class cannot be "
+            "told apart, and where a speaker is tested nobody else has the class to learn it from. Add clips of other "
+            "speakers with the same classes, or check the speaker column."
         )
     if wanted == "split":
         return (_own_split(speakers, split),)
@@ -89,6 +96,10 @@ def validation_split(speakers: np.ndarray, codes: np.ndarray, seed: int = 0) -> 
 def missing_classes(fold: Fold, codes: np.ndarray) -> tuple[int, ...]:
     """Classes that are tested in a fold and of which its training speakers have no clip."""
     return tuple(np.setdiff1d(codes[fold.test], codes[fold.train]).tolist())
+
+
+def _some_class_has_two_speakers(speakers: np.ndarray, codes: np.ndarray) -> bool:
+    return any(len(np.unique(speakers[codes == code])) > 1 for code in np.unique(codes))
 
 
 def _number_of_folds(wanted: str, n_speakers: int) -> int:

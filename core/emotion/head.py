@@ -58,14 +58,26 @@ class HeldOut:
     """What training clips got from fits that had not heard their speaker: calibration and thresholds come from here.
 
     Attributes:
-        logits: (n, classes), before calibration.
+        logits: (n, classes), before calibration; -inf for a class of which the fit had no clip.
         codes: (n,) the truth.
         rows: (n,) numbers of these clips among the examples.
+        speakers: Whether whole speakers were held out; False where there was but one, and some of the clips were.
     """
 
     logits: np.ndarray
     codes: np.ndarray
     rows: np.ndarray
+    speakers: bool = True
+
+    @property
+    def complete(self) -> "HeldOut":
+        """The clips whose fits had clips of all classes: what the others got says nothing of a head that has all."""
+        known = np.isfinite(self.logits).all(axis=1)
+        return (
+            self
+            if known.all()
+            else replace(self, logits=self.logits[known], codes=self.codes[known], rows=self.rows[known])
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.checkpoints.heads import HeadConfig, ReferenceConfig, load_head, save_head
+from core.checkpoints.heads import HeadConfig, HearingConfig, ReferenceConfig, load_head, save_head
 from core.embed.formats import json_bytes
 from core.emotion.head import Affine, Head, Reference
 from core.scoring import EmotionFindings, Evaluation
@@ -24,7 +24,8 @@ class EncoderFacts:
         config_sha256: Hash of the files that say how they are used; both as
             :func:`core.checkpoints.load.checkpoint_hashes` gives them.
         sampling_rate: Hz that it wants.
-        folder: Where it lies, if a person gave a folder; empty else.
+        folder: Where it lies, if a person gave a folder; empty else. For one that was trained with the head, a path in
+            the head's folder.
     """
 
     name: str
@@ -61,6 +62,7 @@ def write_head(
     config: HeadConfig,
     training: Mapping[str, Any],
     *,
+    encoder: Path | None = None,
     force: bool = False,
 ) -> Path:
     """Write a head's checkpoint folder, whole or not at all.
@@ -70,13 +72,14 @@ def write_head(
         head: What was trained.
         config: See :func:`head_config`.
         training: See :func:`training_facts`.
+        encoder: Folder of an encoder that was trained with the head, to be copied to ``config.encoder_folder``.
         force: Whether a head that is there may be replaced.
 
     Raises:
         CheckpointError: The head holds numbers that cannot be kept.
         OutputError: The folder is taken or cannot be written.
     """
-    return save_head(folder, config, head_arrays(head), training, force=force)
+    return save_head(folder, config, head_arrays(head), training, encoder=encoder, force=force)
 
 
 def read_head(folder: Path, name: str = "") -> SavedHead:
@@ -90,7 +93,13 @@ def read_head(folder: Path, name: str = "") -> SavedHead:
     return SavedHead(stored.name, folder, head, stored.config, stored.training)
 
 
-def head_config(head: Head, labels: Sequence[str], encoder: EncoderFacts, least_seconds: float = 0.0) -> HeadConfig:
+def head_config(
+    head: Head,
+    labels: Sequence[str],
+    encoder: EncoderFacts,
+    least_seconds: float = 0.0,
+    hearing: HearingConfig | None = None,
+) -> HeadConfig:
     """Say what a head is.
 
     Args:
@@ -98,6 +107,7 @@ def head_config(head: Head, labels: Sequence[str], encoder: EncoderFacts, least_
         labels: Names of its classes, sorted.
         encoder: What it goes with.
         least_seconds: Length of the shortest clip that it was trained on.
+        hearing: How the encoder heard the clips; None for torch in float32, as they are.
     """
     reference = head.reference
     return HeadConfig(
@@ -119,6 +129,7 @@ def head_config(head: Head, labels: Sequence[str], encoder: EncoderFacts, least_
         if reference is None
         else ReferenceConfig(len(reference.deviations), float(reference.rest), float(reference.threshold)),
         least_seconds=float(least_seconds),
+        hearing=hearing or HearingConfig(),
     )
 
 
@@ -191,6 +202,7 @@ def training_facts(findings: EmotionFindings, head: Head, card: Mapping[str, Any
             "threshold": head.threshold,
             "coverage": main.abstention.coverage,
             "accuracy": main.abstention.accuracy,
+            "unlike": main.abstention.unlike,
         },
         "warnings": list(findings.warnings),
         "failures": list(findings.failures),

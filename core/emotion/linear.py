@@ -48,6 +48,9 @@ MOST_COMPARED = 1_000
 MOST_FITTED = 10_000
 """Clips that are fitted, evenly drawn."""
 
+VERSION = 1
+"""Of what is computed here; whoever changes that raises it, so that folds kept before are computed again."""
+
 NEVER = -50.0
 """Logit that stands for no chance at all."""
 

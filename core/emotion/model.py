@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from core.checkpoints.find import find_model
 from core.checkpoints.load import load_model
-from core.emotion.encodec import check_audio, encode
+from core.emotion.encodec import at_rate, check_audio, encode
 from core.emotion.pooling import LearnedAttention, frame_counts, parts_of, pool
 from core.errors import InputError
 from core.models.emotion import EmotionHead
@@ -66,14 +66,18 @@ class EmotionDetectionModel(nn.Module):
         """Whether no parameter of the codec's encoder is trained."""
         return not any(parameter.requires_grad for parameter in self.encodec.encoder.parameters())
 
-    def get_embeddings(self, audio: torch.Tensor, lengths: "Lengths" = None) -> torch.Tensor:
+    def get_embeddings(
+        self, audio: torch.Tensor, lengths: "Lengths" = None, sampling_rate: int | None = None
+    ) -> torch.Tensor:
         """The encoder's output for each clip, over its real samples only.
 
         Args:
-            audio: (batch, channels, time) at ``sampling_rate``, floats in [-1, 1].
+            audio: (batch, channels, time), floats in [-1, 1].
             lengths: Real samples of each clip, where shorter ones were padded at their end; None where all are real.
                 Clips of one length are computed together and without their padding, which convolutions, loudness and
                 norms would hear otherwise.
+            sampling_rate: Of the audio, in Hz: audio at another rate than the codec's is resampled. None means that it
+                is the codec's.
 
         Returns:
             (batch, dim, frames), with zeros after a clip's last frame.
@@ -81,6 +85,7 @@ class EmotionDetectionModel(nn.Module):
         Raises:
             InputError: another rank or number of channels, or lengths that do not fit.
         """
+        audio, lengths = self._at_own_rate(audio, lengths, sampling_rate)
         check_audio(audio, self.codec)
         counts = frame_counts(lengths, len(audio), audio.shape[-1])
         most = self.codec.n_frames(max(counts))
@@ -94,8 +99,23 @@ class EmotionDetectionModel(nn.Module):
                     rows[row] = values
         return torch.stack([row for row in rows if row is not None])
 
-    def forward(self, audio: torch.Tensor, lengths: "Lengths" = None) -> torch.Tensor:
+    def _at_own_rate(
+        self, audio: torch.Tensor, lengths: "Lengths", sampling_rate: int | None
+    ) -> tuple[torch.Tensor, "Lengths"]:
+        """Resample audio, and the lengths with it."""
+        if not isinstance(audio, torch.Tensor):
+            raise InputError(f"Got audio as {type(audio).__name__}; expected a torch tensor (batch, channels, time).")
+        if sampling_rate is None or sampling_rate == self.codec.sampling_rate:
+            return audio, lengths
+        check_audio(audio, self.codec)
+        counts = frame_counts(lengths, len(audio), audio.shape[-1])
+        resampled = at_rate(audio, sampling_rate, self.codec)
+        longest = resampled.shape[-1]
+        return resampled, [min(longest, -(-count * self.codec.sampling_rate // sampling_rate)) for count in counts]
+
+    def forward(self, audio: torch.Tensor, lengths: "Lengths" = None, sampling_rate: int | None = None) -> torch.Tensor:
         """Logits of each class, (batch, num_classes); see :meth:`get_embeddings` for the arguments."""
+        audio, lengths = self._at_own_rate(audio, lengths, sampling_rate)
         embeddings = self.get_embeddings(audio, lengths)
         frames = [self.codec.n_frames(count) for count in frame_counts(lengths, len(audio), audio.shape[-1])]
         if self.attention is not None:

@@ -7,8 +7,8 @@ in the same way, and a learned query says how much each of them weighs.
 
 When to stop is a question to speakers that are not trained on, and few speakers can be spared. So the training
 speakers are parted into folds: each fold is held out once, and the fit stops when the loss on it has stopped falling.
-What the held-out clips get from these fits is what calibration comes from. The head itself is then trained on all
-speakers, for the median of the folds' epochs.
+What the held-out clips get from these fits is what calibration comes from; they have chosen the epoch as well, so that
+it is a little too sure. The head itself is then trained on all speakers, for the median of the folds' epochs.
 """
 
 import hashlib
@@ -41,6 +41,9 @@ FRAME_FOLDS = 3
 
 MIXING_PACE = 10.0
 """The mixture's learning rate, in units of the head's: in a few hundred steps of 0.001, a softmax hardly moves."""
+
+VERSION = 1
+"""Of what is computed here; whoever changes that raises it, so that folds kept before are computed again."""
 
 STATE_EPOCHS = 20
 """Epochs between two resumable states: an epoch of a few hundred clips takes less time than writing one."""
@@ -292,7 +295,7 @@ class NetworkTrainer:
         if learned and not examples.frames:
             raise InputError("The pooling learned needs the frames of each clip; got none. Use mean_std.")
         examples = examples if learned else replace(examples, frames=())
-        with seeded(self.settings.seed), one_thread():
+        with seeded(self.settings.seed), threads(1):  # several would wait for each other, and add up in another order
             return self._train(examples, FRAME_FOLDS if learned else FOLDS)
 
     def _train(self, examples: Examples, count: int) -> Head:
@@ -307,6 +310,8 @@ class NetworkTrainer:
             network, wanted = self._network(examples, fold.train), loop_settings(material, fold.train, data=data)
             histories.append(self._fit(network, material, fold, wanted, f"fold {number + 1} of {len(folds)}"))
             logits[fold.test] = material.logits(network, fold.test)
+            never = np.setdiff1d(np.arange(examples.n_classes), examples.codes[fold.train])
+            logits[np.ix_(fold.test, never)] = -np.inf
         epochs = _median_epoch(histories, settings.epochs)
         updates = epochs * material.steps_per_epoch(everything)
         wanted = loop_settings(material, everything, data=data, updates=updates, patience=0)
@@ -314,7 +319,7 @@ class NetworkTrainer:
         self._fit(network, material, Fold(everything, everything[:0]), wanted, "all speakers")
         return replace(
             as_head(network, examples.layers, settings.pooling),
-            held_out=HeldOut(logits, examples.codes, everything) if folds else None,
+            held_out=HeldOut(logits, examples.codes, everything, len(set(examples.speakers)) > 1) if folds else None,
             notes={"epochs": epochs, "held_out": what, "histories": histories},
         )
 
@@ -402,10 +407,10 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for small products: several would wait for each other, and add up in another order."""
+def threads(count: int) -> Iterator[None]:
+    """Give torch so many threads; afterwards it has as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

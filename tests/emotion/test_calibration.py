@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from core.analysis import scores
+from core.emotion.abstention import with_threshold
 from core.emotion.calibration import calibrated, fit_temperature
 from core.emotion.head import HeldOut
 from tests.emotion.planted import planted, train_discriminant
@@ -85,3 +86,18 @@ def test_a_head_takes_it_from_its_held_out_clips():
     assert calibrated(replace(head, held_out=None)).temperature == 1.0
     none = HeldOut(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
     assert calibrated(replace(head, held_out=none)).temperature == 1.0
+
+
+def test_clips_whose_fits_lacked_a_class_do_not_count():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 200)
+    logits = 2 * np.eye(3)[codes] + rng.standard_normal((200, 3))
+    lacking, rows = logits.copy(), np.arange(200)
+    lacking[150:, 1] = -np.inf
+    examples = planted(n_speakers=2, n_classes=3)
+    head = replace(train_discriminant(examples), held_out=HeldOut(lacking, codes, rows))
+    without = replace(head, held_out=HeldOut(logits[:150], codes[:150], rows[:150]))
+    found, expected = (with_threshold(calibrated(each)) for each in (head, without))
+    assert found.temperature == expected.temperature != 1 and found.threshold == expected.threshold > 0
+    none = replace(head, held_out=HeldOut(lacking[150:], codes[150:], rows[150:]))
+    assert with_threshold(calibrated(none)).temperature == 1 and with_threshold(none).threshold == 0

@@ -44,6 +44,41 @@ def test_names_of_speakers_that_both_have_are_not_one_person():
     )
     there, _ = cross_scores(first, same, lambda number: train_discriminant, ignore_progress)
     assert there.uar.value > 0.75
+    assert "4 speakers have the same names in both corpora (s00, s01, s02, s03)" in there.warnings[0]
+
+
+def with_sounds(side, first=0):
+    return replace(side, sounds=tuple(f"{first + row}" for row in range(len(side.examples))))
+
+
+def test_speakers_of_clips_that_both_have_are_not_trained_on():
+    """The second corpus holds half of the clips of two speakers of the first; they would be known by their others."""
+    first, second = sides()
+    whole, heard = first.examples, []
+    inside = np.flatnonzero(np.isin(whole.speakers, ["s00", "s01"]))[::2]
+    given = Side("rooms C", FIRST, replace(whole.take(inside), speakers=whole.speakers[inside]))
+    first, given = with_sounds(first), replace(given, sounds=tuple(f"{row}" for row in inside))
+
+    def train(examples):
+        heard.append(set(examples.speakers))
+        return train_discriminant(examples)
+
+    with pytest.raises(DataError, match=r"rooms C and rooms A have clips in common.*has none of the shared classes"):
+        cross_scores(first, given, lambda number: train, ignore_progress)
+    assert heard == [{"s02", "s03", "s04", "s05", "s06"}]
+    with pytest.raises(DataError, match="Give a second corpus of other speakers"):
+        cross_scores(first, first, lambda number: train, ignore_progress)
+    other = with_sounds(second, first=10_000)
+    more = replace(
+        other,
+        examples=replace(other.examples, speakers=np.char.replace(other.examples.speakers, "s07", "s00")),
+        sounds=("3", *other.sounds[1:]),
+    )
+    there, back = cross_scores(first, more, lambda number: train, ignore_progress)
+    assert heard[1] == {f"s{number:02d}" for number in range(1, 7)} and "s00" not in heard[2]
+    for one in (there, back):
+        assert len(one.warnings) == 1 and "1 clips are in both corpora" in one.warnings[0]
+    assert cross_scores(first, other, lambda number: train, ignore_progress)[0].warnings == ()
 
 
 def test_the_same_clips_by_their_own_folds_stand_beside():

@@ -1,12 +1,13 @@
 """Distance to the training clips: new voices of the same kind pass, what is something else does not."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from core.emotion.domain import MOST_AXES, _span, distance, with_reference
-from core.emotion.head import Examples
+from core.emotion.domain import MOST_AXES, MOST_CLIPS, _Space, distance, drawn_evenly, with_reference
+from core.emotion.head import Examples, Head
 from tests.emotion.planted import planted, train_discriminant
 
 
@@ -61,9 +62,8 @@ def test_the_distance_is_the_closed_form_and_does_not_touch_training_clips():
     head = of(examples)
     rows = head.mixed(examples.features)
     stored = distance(head, examples.features) * head.reference.threshold
-    np.testing.assert_allclose(
-        stored, _span(rows @ rows.T, np.arange(len(rows))).distances(rows @ rows.T, np.arange(len(rows)))
-    )
+    space = _Space.of(rows)
+    np.testing.assert_allclose(stored, space.distances(space.fit(np.arange(0)), np.arange(len(rows))))
     # By hand, from all principal axes of the covariance.
     values, axes = np.linalg.eigh(np.cov(rows.T))
     count = head.reference.axes.shape[1]
@@ -72,6 +72,43 @@ def test_the_distance_is_the_closed_form_and_does_not_touch_training_clips():
     outside = (scores[:, count:] ** 2).sum(axis=1) / values[::-1][count:].sum()
     np.testing.assert_allclose(stored, np.sqrt(inside + outside))
     assert count == len(rows) // 8
+
+
+@pytest.mark.parametrize("dim", [60, 350])
+def test_a_fit_without_some_speakers_is_the_one_of_the_others_alone(dim):
+    """The witness fits the others' covariance from nothing; wide rows go through products in single precision."""
+    examples = rich(20, dim=dim, each=4)
+    rows = of(examples).mixed(examples.features)
+    left = np.flatnonzero(examples.speakers == "s03")
+    others = np.delete(rows, left, axis=0)
+    _, sizes, axes = np.linalg.svd(others - others.mean(axis=0), full_matrices=False)
+    powers, count = sizes**2 / (len(others) - 1), MOST_AXES
+    scores = (rows[left] - others.mean(axis=0)) @ axes.T
+    away = np.square(rows[left] - others.mean(axis=0)).sum(axis=1) - np.square(scores[:, :count]).sum(axis=1)
+    inside = (scores[:, :count] ** 2 / powers[:count]).mean(axis=1)
+    space = _Space.of(rows)
+    found = space.distances(space.fit(left), left)
+    np.testing.assert_allclose(found, np.sqrt(inside + away / powers[count:].sum()), rtol=0.03)
+
+
+def test_twenty_thousand_clips_take_no_longer_than_a_thousand():
+    """Speakers of 10 to 1,900 clips; the head mixes what is drawn alone."""
+    rng = np.random.default_rng(0)
+    speakers = np.repeat([f"s{number:02d}" for number in range(21)], np.arange(10, 1911, 95)[:21])
+    features = rng.standard_normal((1, len(speakers), 100), dtype=np.float32)
+    examples = Examples((0,), features, rng.integers(0, 4, len(speakers)), speakers, 4)
+    assert len(examples) > 20_000
+    ones = np.ones((1, 100))
+    head = Head((0,), "mean", 0 * ones, ones, np.ones(1), "summed", ())
+    began = time.process_time()
+    found = with_reference(head, examples)
+    assert time.process_time() - began < 2.0
+    assert 0.02 < np.mean(distance(found, features[:, ::20]) > 1) < 0.08
+    drawn = drawn_evenly(speakers, MOST_CLIPS)
+    counts = np.unique(speakers[drawn], return_counts=True)[1]
+    assert counts.sum() == MOST_CLIPS and counts[0] == 10 and np.ptp(counts[1:]) <= 1
+    np.testing.assert_array_equal(np.unique(drawn), drawn)
+    assert len(np.unique(speakers[drawn_evenly(speakers, 15)])) == 15
 
 
 def test_the_reference_is_small_and_its_threshold_is_the_next_clip_above():

@@ -13,7 +13,7 @@ from core.checkpoints.load import load_model
 from core.embed.encoders import build_encoder
 from core.embed.engines import torch_runners
 from core.embed.pipeline import plan, stream_states
-from core.emotion.encodec import decode_codes
+from core.emotion.encodec import at_rate, decode_codes
 from core.emotion.model import EmotionDetectionModel
 from core.errors import InputError
 from core.models.encodec import codec_of
@@ -294,3 +294,13 @@ def test_nothing_heavy_is_imported_before_a_name_is_used():
     assert done.stdout.split() == ["False", "True"]
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = emotion.nothing
+
+
+def test_the_model_resamples_audio_at_another_rate():
+    model = EmotionDetectionModel(4, tiny_model("encodec")).eval()
+    audio = torch.randn(2, 1, 8_000, generator=torch.Generator().manual_seed(0))
+    resampled = at_rate(audio, 16_000, model.codec)
+    torch.testing.assert_close(model(audio, sampling_rate=16_000), model(resampled))
+    torch.testing.assert_close(model(audio, [8_000, 4_000], 16_000), model(resampled, [12_000, 6_000]))
+    with pytest.raises(InputError, match="ndarray"):
+        model(audio.numpy())

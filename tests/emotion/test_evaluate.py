@@ -9,11 +9,14 @@ from sklearn.metrics import f1_score, recall_score
 
 from core.analysis import scores
 from core.arrays import ignore_progress
+from core.emotion import evaluate as evaluation
+from core.emotion import linear, network
 from core.emotion.controls import shuffled_within_speakers
-from core.emotion.evaluate import TRANSDUCTIVE, Options, answer, as_heard, evaluate, finished, on_own_scale
+from core.emotion.domain import distance
+from core.emotion.evaluate import TRANSDUCTIVE, Options, answer, evaluate, finished, on_own_scale
 from core.emotion.folds import make_folds
-from core.emotion.head import Affine, Head
-from core.errors import InputError
+from core.emotion.head import Affine, Head, HeldOut
+from core.errors import DataError, InputError
 from core.scoring import Fold
 from tests.emotion.planted import labels_of, names_of, planted, train_discriminant
 
@@ -117,6 +120,16 @@ def test_shuffled_labels_are_at_chance_and_keep_each_speakers_classes():
     np.testing.assert_array_equal(shuffled_within_speakers(examples, 3).codes, shuffled.codes)
 
 
+def test_where_each_speaker_has_one_class_speakers_change_theirs():
+    examples = planted(n_speakers=12, signal=2.0)
+    examples = replace(examples, codes=np.unique(examples.speakers, return_inverse=True)[1] % 2)
+    shuffled = shuffled_within_speakers(examples, 1)
+    assert (shuffled.codes != examples.codes).any()
+    assert shuffled.codes.sum() == examples.codes.sum()
+    for speaker in np.unique(examples.speakers):
+        assert len(np.unique(shuffled.codes[examples.speakers == speaker])) == 1
+
+
 def test_a_class_that_training_lacks_counts_as_wrong_and_is_said():
     examples = planted(n_speakers=6)
     alone = (examples.codes != 3) | (examples.speakers == "s02")
@@ -126,13 +139,49 @@ def test_a_class_that_training_lacks_counts_as_wrong_and_is_said():
     np.testing.assert_array_equal(found.probabilities[found.speakers == "s02", 3], 0)
 
 
-def test_two_speakers_with_a_class_each_are_scored_nonetheless():
-    examples = planted(n_speakers=2, n_classes=2)
-    codes = (examples.speakers == "s01").astype(np.int64)
-    found = evaluated(replace(examples, codes=codes))
-    assert found.uar.value == 0 and found.uar.low is None and found.abstention.coverage == 1
+def test_speakers_with_a_class_each_cannot_be_told_from_their_classes():
+    examples = planted(n_speakers=6, n_classes=2)
+    number = np.unique(examples.speakers, return_inverse=True)[1]
+    with pytest.raises(DataError, match=r"Each of the 6 classes is spoken by one speaker alone.*cannot be told apart"):
+        make_folds(examples.speakers, number)
+    found = evaluated(replace(examples, codes=number % 2))
     told = " ".join(found.warnings)
-    assert "2 speakers were tested" in told and "not calibrated" in told and "no clip of class 0, class 1" in told
+    assert "Each speaker has clips of one class only" in told and "Fewer than" not in told
+    few = " ".join(evaluated(replace(examples, codes=(number < 2).astype(np.int64))).warnings)
+    assert "Fewer than 3 speakers have clips of class 1 (2)" in few
+
+
+def test_with_one_training_speaker_calibration_is_said_to_be_the_same_speakers():
+    examples = planted(n_speakers=2, each=8)
+
+    def train(given):
+        head = train_discriminant(given)
+        logits = head.logits(given.features)
+        return replace(head, held_out=HeldOut(logits, given.codes, np.arange(len(given)), speakers=False))
+
+    found = evaluated(examples, make_trainer=lambda number: train)
+    assert any("In 2 of 2 folds there was one training speaker" in each for each in found.warnings)
+    assert not any("one training speaker" in each for each in evaluated(planted(n_speakers=3)).warnings)
+
+
+def test_coverage_is_what_the_heads_of_the_folds_would_say():
+    """By hand: each fold's head is finished as the last one is, and asked as a recording is judged."""
+    examples = planted(signal=1.0, voice=1.0)
+    found, said, right, unlike = evaluated(examples), [], [], []
+    for fold in make_folds(examples.speakers, examples.codes):
+        train, test = examples.take(fold.train), examples.take(fold.test)
+        head = finished(train_discriminant(train), train)
+        likely, far = head.probabilities(test.features), distance(head, test.features) > 1
+        said.append((likely.max(axis=1) >= head.threshold) & ~far)
+        right.append(likely.argmax(axis=1) == test.codes)
+        unlike.append(far)
+    said, right, unlike = (np.concatenate(each) for each in (said, right, unlike))
+    silent = found.abstention
+    assert (silent.coverage, silent.unlike) == (said.mean(), unlike.mean())
+    assert silent.accuracy == pytest.approx(right[said].mean())
+    without = evaluated(examples, options=Options(reference=False)).abstention
+    assert unlike.any() and without.unlike == 0 and without.coverage > silent.coverage
+    np.testing.assert_array_equal(without.curve, silent.curve)
 
 
 def test_majority_is_the_training_speakers_own():
@@ -185,10 +234,10 @@ def test_a_learned_attention_pools_the_frames():
     examples = replace(examples, layers=(0, 1), features=np.zeros((2, 2, 3), np.float32), frames=frames)
     maps, ones = (Affine(np.eye(3), np.zeros(3)),), np.ones((2, 3))
     head = Head((0, 1), "learned", 0 * ones, ones, np.array([0.25, 0.75]), "summed", maps, attention=np.zeros(3))
-    np.testing.assert_allclose(as_heard(head, examples).features[:, 1], frames[1].mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(head.pooled(examples).features[:, 1], frames[1].mean(axis=1), atol=1e-6)
     sharp = replace(head, attention=np.array([1e4, 0, 0]))
     best = (0.25 * frames[0][0] + 0.75 * frames[0][1])[:, 0].argmax()
-    np.testing.assert_allclose(as_heard(sharp, examples).features[:, 0], frames[0][:, best], atol=1e-6)
+    np.testing.assert_allclose(sharp.pooled(examples).features[:, 0], frames[0][:, best], atol=1e-6)
 
 
 # -------------------------------------------------------------------------------------------------------------- kept
@@ -227,6 +276,25 @@ def test_finished_folds_are_taken_up_again_and_only_for_the_same_clips_and_setti
     assert len(trained) == 22
     evaluated(examples, "2", make_trainer=make_trainer, keep=tmp_path / "folds")
     assert len(trained) == 24
+
+
+def test_folds_of_an_older_algorithm_are_not_taken_up_and_time_is_counted_once(tmp_path, monkeypatch):
+    examples, trained = planted(n_speakers=3), []
+
+    def train(given):
+        trained.append(len(given))
+        time.sleep(0.05)
+        return train_discriminant(given)
+
+    first = evaluated(examples, make_trainer=lambda _: train, keep=tmp_path)
+    again = evaluated(examples, make_trainer=lambda _: train, keep=tmp_path)
+    assert len(trained) == 3 and first.seconds > 0.15 and again.seconds > 0.15
+    assert again.abstention.coverage == first.abstention.coverage and again.abstention.unlike == first.abstention.unlike
+    for module in (evaluation, linear, network):
+        with monkeypatch.context() as changed:
+            changed.setattr(module, "VERSION", module.VERSION + 1)
+            evaluated(examples, make_trainer=lambda _: train, keep=tmp_path)
+    assert len(trained) == 12
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 cut short", None])

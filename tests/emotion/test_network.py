@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from core.emotion import network as networks
+from core.emotion.calibration import calibrated
 from core.emotion.head import Examples
 from core.emotion.network import NetworkTrainer
 from core.errors import InputError
@@ -171,7 +172,7 @@ def test_any_number_of_speakers(n_speakers):
     head = NetworkTrainer(replace(MLP, epochs=2))(examples)
     assert sorted(head.held_out.rows.tolist()) == list(range(len(examples)))
     assert np.isfinite(head.held_out.logits).all()
-    assert ("one speaker" in head.notes["held_out"]) == (n_speakers == 1)
+    assert ("one speaker" in head.notes["held_out"]) == (n_speakers == 1) == (not head.held_out.speakers)
 
 
 def test_a_class_of_one_speaker_alone_and_one_that_never_occurs():
@@ -181,6 +182,22 @@ def test_a_class_of_one_speaker_alone_and_one_that_never_occurs():
     logits = head.logits(examples.features)
     assert logits.shape == (len(examples), 4) and np.isfinite(logits).all()
     assert (logits.argmax(axis=1) != 3).all()
+
+
+def test_a_class_of_one_speaker_alone_does_not_wreck_calibration():
+    """Fits without that speaker cannot say it: what the speaker's clips got from them sets no temperature."""
+    usual, rng = made(n_speakers=6), np.random.default_rng(0)
+    features = usual.features + 2 * rng.standard_normal(usual.features.shape).astype(np.float32)
+    own = usual.speakers == "s00"
+    codes = np.where(own & (np.arange(len(usual)) % 3 == 0), 3, usual.codes)
+    examples = replace(usual, features=features, codes=codes, n_classes=4)
+    head = calibrated(NetworkTrainer(replace(MLP, learning_rate=5e-3))(examples))
+    logits = head.held_out.logits
+    never = np.isneginf(logits)
+    assert never[own, 3].all() and not never[~own].all() and not never[:, :3].any()
+    assert set(head.held_out.complete.rows) <= set(np.flatnonzero(~own))
+    low = replace(head.held_out, logits=np.where(never, logits[~never].min(), logits))
+    assert head.temperature < 0.5 * calibrated(replace(head, held_out=low)).temperature
 
 
 def test_speakers_without_a_common_class_are_trained_to_the_end():

@@ -15,7 +15,8 @@ from core.emotion.head_files import read_head
 from core.errors import CheckpointError, DataError, InputError, OutputError
 from core.scoring import CorpusSettings, HeadSettings
 from core.tasks import ClassifySettings
-from core.tasks.emotion.examples import gather, read_labelled
+from core.tasks.emotion import examples
+from core.tasks.emotion.examples import gather, read_labelled, with_layer
 from tests.tiny_models import save_tiny
 
 VOICES = Path(__file__).resolve().parents[2] / "assets" / "examples" / "made_voices.zip"
@@ -48,6 +49,7 @@ def test_a_baseline_tells_styles_apart_that_a_program_plays_and_shuffled_labels_
     assert findings.baseline.uar.low > findings.baseline.chance
     low, high = findings.shuffled.uar.low, findings.shuffled.uar.high
     assert low <= 1 / 3 <= high
+    assert findings.shuffled.name == "shuffled labels, linear head"
 
 
 def test_no_speaker_is_on_both_sides(findings):
@@ -57,7 +59,9 @@ def test_no_speaker_is_on_both_sides(findings):
 
 def test_a_second_look_computes_no_embedding_and_gives_the_same(request_, findings):
     again = tasks.evaluate_emotion(request_)
-    assert again.model["n_embedded"] == 0
+    assert (findings.model["n_computed"], again.model["n_computed"]) == (54, 0)
+    assert again.model["n_embedded"] == 54
+    assert again.model["embed_seconds"] == findings.model["embed_seconds"] > 0
     assert again.main.uar == findings.main.uar
     np.testing.assert_array_equal(again.main.probabilities, findings.main.probabilities)
 
@@ -70,7 +74,7 @@ def test_the_order_of_the_files_does_not_matter(request_, findings, tmp_path):
     (folder / "labels.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]))
     turned = tasks.evaluate_emotion(replace(request_, data=folder / "labels.csv", **QUICK))
     assert turned.main.uar.value == pytest.approx(findings.main.uar.value)
-    assert turned.model["n_embedded"] == 0
+    assert turned.model["n_computed"] == 0
 
 
 def test_what_is_written_can_be_read_and_says_the_same(findings, tmp_path):
@@ -151,6 +155,10 @@ def test_the_document_s_files(request_, tmp_path):
         ({"head": HeadSettings(pooling="learned")}, "--head mlp"),
         ({"head": HeadSettings(encoder_learning_rate=1e-5)}, "--head mlp"),
         ({"head": HeadSettings(layer="9")}, "layers 0 to"),
+        (
+            {"head": HeadSettings("mlp", encoder_learning_rate=1e-5), "embed": EmbedSettings(loudness="normalise")},
+            "keep",
+        ),
         ({"head": HeadSettings(layer="x")}, "expected all"),
         ({"baseline": "mfcc"}, "baseline"),
         ({"folds": "7"}, "7"),
@@ -171,3 +179,63 @@ def test_a_file_that_is_no_sound_is_named_and_left_out_if_asked(request_, tmp_pa
     found = tasks.evaluate_emotion(replace(broken, corpus=CorpusSettings(skip_missing=True)))
     assert found.corpus["n"] == 53
     assert "anna_calm_0.ogg" in found.failures[0]["file"]
+    assert any("fewer than 20 clips" in warning and "calm (17)" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_the_last_layer_is_a_number_before_anything_is_computed(request_, head):
+    asked = with_layer(replace(request_, head=HeadSettings(head, layer="last")))
+    n_layers = json.loads((Path(request_.embed.model) / "config.json").read_text())["num_hidden_layers"]
+    assert asked.head.layer == str(n_layers)
+
+
+def test_a_layer_that_is_not_there_is_refused_before_anything_is_computed(request_, tmp_path):
+    nothing = replace(request_, features_dir=tmp_path / "none", head=HeadSettings("mlp", layer="9"))
+    with pytest.raises(InputError, match="layers 0 to"):
+        tasks.evaluate_emotion(nothing)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_head_keeps_how_its_encoder_heard_and_classify_hears_alike(request_, place, tmp_path):
+    normalised = replace(request_, embed=replace(request_.embed, loudness="normalise"), folds="2", **QUICK)
+    trained = tasks.train_emotion(normalised, tmp_path / "head")
+    hearing = read_head(trained.folder).config.hearing
+    assert (hearing.engine, hearing.precision, hearing.loudness) == ("torch", "fp32", "normalise")
+    assert "every clip at one loudness" in (trained.folder / "README.md").read_text()
+    as_trained, otherwise = (
+        tasks.classify_emotion([SENTENCE], str(trained.folder), ClassifySettings(loudness=loudness)).predictions[0]
+        for loudness in ("auto", "keep")
+    )
+    assert not any("loudness" in warning for warning in as_trained.warnings)
+    assert any("trained with loudness normalise" in warning for warning in otherwise.warnings)
+
+
+def test_bf16_that_is_asked_for_is_told_apart_from_what_a_head_was_trained_on(head):
+    asked, by_itself = (
+        tasks.classify_emotion([SENTENCE], str(head.folder), ClassifySettings(engine="torch", precision=precision))
+        for precision in ("bf16", "auto")
+    )
+    assert any("computed in bf16" in warning for warning in asked.predictions[0].warnings)
+    assert not any("bf16" in warning for warning in by_itself.predictions[0].warnings)
+
+
+def test_frames_that_would_fill_the_memory_are_refused_after_one_clip(request_, tmp_path, monkeypatch):
+    learned = replace(request_, features_dir=tmp_path, head=HeadSettings("mlp", pooling="learned"))
+    monkeypatch.setattr(examples, "MOST_FRAME_BYTES", 1_000_000)
+    with pytest.raises(InputError, match=r"54 clips.*GB.*single --layer"):
+        tasks.evaluate_emotion(learned)
+    assert len(list(tmp_path.rglob("*.npz"))) == 1
+
+
+def test_embeddings_know_no_learned_pooling(request_, tmp_path):
+    with pytest.raises(InputError, match="embeddings have none"):
+        tasks.embed_emotion(replace(request_, head=HeadSettings(pooling="learned")), tmp_path)
+
+
+def test_frames_in_memory_are_of_the_layers_that_are_asked_for(request_):
+    one = replace(request_, head=HeadSettings("mlp", layer="1", pooling="learned"))
+    voices = gather(read_labelled(VOICES, CorpusSettings(), one), one, ignore_progress)
+    everything = replace(one, head=HeadSettings("mlp", pooling="learned"))
+    all_layers = gather(read_labelled(VOICES, CorpusSettings(), everything), everything, ignore_progress)
+    assert all_layers.n_computed == 0
+    np.testing.assert_array_equal(voices.examples.frames[0], all_layers.examples.frames[0][1:2])

@@ -119,9 +119,11 @@ def coverage_figure(evaluation: Evaluation) -> Figure:
 def coverage_caption(evaluation: Evaluation) -> str:
     """Say what abstention gives and costs."""
     found = evaluation.abstention
+    unlike = f" (nothing is said either of {score(found.unlike)} that are unlike the training clips)"
+    unlike = unlike if found.unlike else ""
     return (
         f"With thresholds set on training speakers something is said of {score(found.coverage)} of the clips, and "
-        f"{score(found.accuracy)} of that is right; without a threshold {score(evaluation.wa.value)} is right, "
-        f"{sizes(evaluation)}. The line shows all thresholds, seen after the fact: at its left end few clips are left "
-        "and accuracy jumps by chance."
+        f"{score(found.accuracy)} of that is right{unlike}; without a threshold {score(evaluation.wa.value)} is right, "
+        f"{sizes(evaluation)}. The line shows all thresholds, whatever a clip is like, seen after the fact: at its "
+        "left end few clips are left and accuracy jumps by chance."
     )

@@ -61,9 +61,9 @@ def overview_caption(findings: EmotionFindings) -> str:
     stands = [beside_level(main.uar, main.chance, "chance"), beside_baseline(findings)]
     shuffled = ""
     if control is not None:
+        stands_at = beside_level(control.uar, control.chance, "chance")
         shuffled = (
-            f" With shuffled labels the UAR is {beside_level(control.uar, control.chance, 'chance')}; its line is "
-            "where 95 % of shuffles fall."
+            f" With shuffled labels the UAR of a linear head is {stands_at}; its line is where 95 % of shuffles fall."
         )
     return (
         "UAR is the mean recall over classes, WA the share of clips that is right; every clip was predicted by a head "

@@ -90,7 +90,12 @@ def _reliability(bins: Reliability) -> dict[str, Any]:
 
 
 def _abstention(found: Abstention) -> dict[str, Any]:
-    return {"threshold": found.threshold, "coverage": found.coverage, "accuracy": found.accuracy}
+    return {
+        "threshold": found.threshold,
+        "coverage": found.coverage,
+        "accuracy": found.accuracy,
+        "unlike": found.unlike,
+    }
 
 
 def _cross(one: CrossScore) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Classify recordings with a trained head: what it says, when it keeps silent, and how that is written down."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +60,9 @@ def classify_emotion(
     check_predict_settings(how)
     found = find_head(checkpoint)
     saved = read_head(found.folder, found.name)
-    layers = ",".join(map(str, saved.head.layers))
-    running = settings.device, settings.engine, settings.precision
-    embed = EmbedSettings(saved.model, layers, *running, channel=settings.channel, max_seconds=settings.max_seconds)
-    ready = ready_encoder(Source(find_encoder(saved.config, saved.name)), embed, on_progress)
+    embed = _as_trained(saved, settings)
+    ready = ready_encoder(Source(find_encoder(saved.config, saved.name, folder=found.folder)), embed, on_progress)
+    otherwise = tuple(_heard_otherwise(saved, ready, embed))
     items = list_inputs([Path(source) for source in sources])
     predictions, failures = [], []
     for number, item in enumerate(items):
@@ -71,11 +70,51 @@ def classify_emotion(
         try:
             if item.error is not None:
                 raise StrataError(item.error)
-            predictions.append(_classified(item.source, saved, ready, item.settings(embed), how, on_progress))
+            said = _classified(item.source, saved, ready, item.settings(embed), how, on_progress)
+            predictions.append(replace(said, warnings=(*otherwise, *said.warnings)))
         except StrataError as error:
             failures.append({"file": str(item.source), "error": str(error)})
     on_progress(Progress("files", len(items), len(items), "files"))
     return Classified(tuple(predictions), tuple(failures))
+
+
+def _as_trained(saved: "SavedHead", settings: ClassifySettings) -> EmbedSettings:
+    """Let the encoder hear as it did when the head was trained, but for what a person asks for."""
+    heard = saved.config.hearing
+    # ``auto`` takes bf16 where the processor has it and it agrees with float32: a head of float32 asks for that.
+    precision = "fp32" if (settings.precision, heard.precision) == ("auto", "fp32") else settings.precision
+    return EmbedSettings(
+        saved.model,
+        ",".join(map(str, saved.head.layers)),
+        settings.device,
+        settings.engine,
+        precision,
+        heard.chunk_seconds,
+        heard.context_seconds,
+        settings.channel,
+        settings.max_seconds,
+        heard.loudness if settings.loudness == "auto" else settings.loudness,
+    )
+
+
+def _heard_otherwise(saved: "SavedHead", ready: ReadyEncoder, embed: EmbedSettings) -> Iterator[str]:
+    """Say in which ways the encoder hears otherwise than when the head was trained."""
+    heard = saved.config.hearing
+    if ready.choice.precision != heard.precision:
+        yield (
+            f"The head was trained on what its encoder computes in {heard.precision}; this was computed in "
+            f"{ready.choice.precision}, which differs a little."
+        )
+    if embed.loudness != heard.loudness:
+        yield (
+            f"The head was trained with loudness {heard.loudness} and hears recordings with loudness {embed.loudness} "
+            "now: its figures are not of such sound."
+        )
+    if heard.channel not in (None, embed.channel):
+        yield (
+            f"The head was trained on channel {heard.channel} of its recordings; where yours have several, name one "
+            "(--channel)."
+        )
 
 
 def _classified(

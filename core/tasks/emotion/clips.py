@@ -9,9 +9,9 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -21,10 +21,12 @@ import numpy as np
 
 from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
 from core.audio.signal import Signal, hash_file, open_signal
+from core.embed.corpus import settings_fingerprint
 from core.embed.pipeline import plan, stream_states
 from core.errors import DataError, OutputError, StrataError
 from core.figures.names import file_label
 from core.scoring import Clip, LabelledCorpus
+from core.tasks.emotion.running import check_chosen
 from core.tasks.encoders import ReadyEncoder, Source, ready_encoder
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ Arrays = dict[str, np.ndarray]
 SUMMED_UP = ("mean", "std", "max", "attention")
 """What is kept of each clip's frames, in this order; every pooling without weights of its own is made of these."""
 
-KEPT_VERSION = 1
+KEPT_VERSION = 2
 """Of what the files hold: a change gives other names."""
 
 NAMED = 5
@@ -55,17 +57,16 @@ class ClipFeatures:
 
     Attributes:
         clips: Those that have features.
-        arrays: Of each of them, as the extractor returned them.
+        arrays: Of each of them, as the extractor returned them, with ``facts`` (duration in seconds, standard
+            deviation, peak) and ``seconds``, the wall time of decoding and computing it.
         failures: ``{"file", "error"}`` for each clip that has none.
         n_computed: Clips computed now; the others lay there.
-        seconds: Wall time of those.
     """
 
     clips: tuple[HashedClip, ...]
     arrays: tuple[Arrays, ...]
     failures: tuple[dict[str, str], ...]
     n_computed: int
-    seconds: float
 
 
 class Extractor(Protocol):
@@ -133,20 +134,36 @@ class EncoderExtractor:
         source: Where the encoder's weights lie.
         settings: How it runs; all layers are taken.
         frames: Whether to return every frame as well.
+        on_progress: Told of the model while it loads.
+        running: The settings with what ``auto`` comes to here, see :func:`core.tasks.emotion.running.chosen`; features
+            are kept under these. None where nothing is kept.
     """
 
     def __init__(
-        self, source: Source, settings: EmbedSettings, frames: bool = False, on_progress: OnProgress = ignore_progress
+        self,
+        source: Source,
+        settings: EmbedSettings,
+        frames: bool = False,
+        on_progress: OnProgress = ignore_progress,
+        running: EmbedSettings | None = None,
     ) -> None:
         self.source, self.frames, self.on_progress = source, frames, on_progress
         self.settings = replace(settings, layers="all")
         self.name = source.name
-        decides = {k: v for k, v in asdict(self.settings).items() if k not in ("model", "max_seconds")}
-        self.key = json.dumps([source.model_hash(), decides, frames], sort_keys=True)
+        self._running = running
+        decides = replace(running or settings, model="", layers="all")
+        self.key = json.dumps([settings_fingerprint(decides, (), source.model_hash()), frames])
 
     def ready(self) -> ReadyEncoder:
-        """The encoder, loaded."""
-        return ready_encoder(self.source, self.settings, self.on_progress)
+        """The encoder, loaded.
+
+        Raises:
+            StrataError: it cannot be loaded, or runs otherwise than its features were kept.
+        """
+        ready = ready_encoder(self.source, self.settings, self.on_progress)
+        if self._running is not None:
+            check_chosen(ready, self._running)
+        return ready
 
     @property
     def sampling_rate(self) -> int:
@@ -189,26 +206,37 @@ class BaselineExtractor:
 
 
 def clip_features(
-    clips: Sequence[HashedClip], extractor: Extractor, folder: Path, on_progress: OnProgress
+    clips: Sequence[HashedClip],
+    extractor: Extractor,
+    folder: Path,
+    on_progress: OnProgress,
+    take: Callable[[Arrays], Arrays] = lambda arrays: arrays,
 ) -> ClipFeatures:
     """Read the features that lie in ``folder``, and compute and keep the others.
+
+    Args:
+        clips: What is asked for.
+        extractor: Computes what is not there.
+        folder: Keeps all that is computed.
+        on_progress: Told of the clips that are computed.
+        take: What is held in memory of a clip's arrays.
 
     Raises:
         StrataError: the model cannot be loaded, the folder cannot be written, or no clip can be used.
     """
-    folder = folder / file_label(extractor.name)
-    found = {number: _read(_path(folder, clip, extractor.key)) for number, clip in enumerate(clips)}
+    folder, key = folder / file_label(extractor.name), extractor.key
+    found = {number: _taken(_path(folder, clip, key), take) for number, clip in enumerate(clips)}
     missing = [number for number, arrays in found.items() if arrays is None]
     if len(missing) < len(clips):
         log.info("Features of %d clips are there already, in %s", len(clips) - len(missing), folder)
-    began, failures = perf_counter(), list[dict[str, str]]()
-    for done, (number, outcome) in enumerate(_computed(clips, missing, extractor)):
+    failures = list[dict[str, str]]()
+    for done, (number, outcome) in enumerate(computed(clips, missing, extractor)):
         on_progress(Progress(f"embed with {extractor.name}", done, len(missing), "clips"))
         if isinstance(outcome, StrataError):
             failures.append({"file": str(clips[number].clip.source), "error": str(outcome)})
             continue
-        _write(_path(folder, clips[number], extractor.key), outcome)
-        found[number] = outcome
+        _write(_path(folder, clips[number], key), outcome)
+        found[number] = take(outcome)
     if missing:
         on_progress(Progress(f"embed with {extractor.name}", len(missing), len(missing), "clips"))
     usable = [(clip, kept) for number, clip in enumerate(clips) if (kept := found[number]) is not None]
@@ -219,8 +247,12 @@ def clip_features(
         tuple(kept for _, kept in usable),
         tuple(failures),
         len(missing) - len(failures),
-        perf_counter() - began,
     )
+
+
+def _taken(path: Path, take: Callable[[Arrays], Arrays]) -> Arrays | None:
+    arrays = _read(path)
+    return None if arrays is None else take(arrays)
 
 
 def listed(failures: Sequence[dict[str, str]]) -> str:
@@ -230,32 +262,37 @@ def listed(failures: Sequence[dict[str, str]]) -> str:
     return named + (f"; and {more} more" if more > 0 else "")
 
 
-def _computed(
+def computed(
     clips: Sequence[HashedClip], numbers: Sequence[int], extractor: Extractor
 ) -> Iterator[tuple[int, Arrays | StrataError]]:
-    """Compute clip by clip; those of one recording from one decoding of it."""
+    """Compute the clips of these numbers one by one; those of one recording from one decoding of it."""
     rate = extractor.sampling_rate if numbers else 0
     channel = getattr(getattr(extractor, "settings", None), "channel", None)
     limit = getattr(getattr(extractor, "settings", None), "max_seconds", None)
-    for source, group in groupby(numbers, key=lambda number: clips[number].clip.source):
+    for source, grouped in groupby(numbers, key=lambda number: clips[number].clip.source):
+        group, began = list(grouped), perf_counter()
         try:
             signal = open_signal(source, rate, channel, limit)
         except StrataError as error:
             yield from ((number, error) for number in group)
             continue
+        decoding = (perf_counter() - began) / len(group)  # each clip of a recording has its share
         with signal:
             for number in group:
-                yield number, _outcome(signal, clips[number].clip, extractor)
+                yield number, _outcome(signal, clips[number].clip, extractor, decoding)
 
 
-def _outcome(signal: Signal, clip: Clip, extractor: Extractor) -> Arrays | StrataError:
+def _outcome(signal: Signal, clip: Clip, extractor: Extractor, decoding: float) -> Arrays | StrataError:
+    began = perf_counter()
     try:
         if clip.start is None and clip.stop is None:
-            return _extracted(signal, clip.name, extractor)
-        with cut(signal, clip) as part:
-            return _extracted(part, clip.name, extractor)
+            found = _extracted(signal, clip.name, extractor)
+        else:
+            with cut(signal, clip) as part:
+                found = _extracted(part, clip.name, extractor)
     except StrataError as error:
         return error
+    return found | {"seconds": np.array(decoding + perf_counter() - began)}
 
 
 def _extracted(signal: Signal, what: str, extractor: Extractor) -> Arrays:

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.embed.formats import json_bytes
-from core.errors import OutputError
+from core.errors import InputError, OutputError
 from core.scoring import EmbeddingMap
 from core.tasks.emotion.evaluation import corpus_facts, model_facts
 from core.tasks.emotion.examples import check_request, gather, read_labelled, with_layer
@@ -35,6 +35,11 @@ def embed_emotion(
     from core.emotion.maps import MapSettings, embedding_map, write_embeddings
     from core.figures.emotion.paper import write_map_figures
 
+    if request.head.pooling == "learned":
+        raise InputError(
+            "The pooling learned is trained together with a head, and embeddings have none. Use another --pooling, "
+            "such as attention."
+        )
     check_request(request)
     request = with_layer(request)
     if (output / SUMMARY).exists() and not force:

@@ -1,19 +1,21 @@
 """Evaluate a kind of head on labelled recordings, and train one: what stands behind both doors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.arrays import OnProgress, Progress, ignore_progress
+from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
 from core.checkpoints.find import describe_model, find_model
 from core.emotion.head import Examples, Trainer
 from core.figures.names import file_label
 from core.scoring import CorpusSettings, CrossScore, EmotionFindings, Estimate, Evaluation, Fold, LabelledCorpus
+from core.tasks.emotion.clips import HashedClip
 from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionRequest
+from core.tasks.emotion.tuning import IN_EACH_FOLD, Tuner, discard_state, trained_on, tuning_key, tuning_notes
 from core.tasks.emotion.watch import Watch, watched
 from core.tasks.encoders import Source
 
@@ -47,20 +49,22 @@ def evaluate_voices(voices: Voices, request: EmotionRequest, watch: Watch) -> Em
     splits = [clip.split for clip in corpus.clips]
     folds = make_folds(corpus.speakers, corpus.codes, request.folds, request.head.seed, splits)
     model = model_facts(request, voices)
-    main = _evaluated(voices.examples, voices, folds, request, str(model["name"]), watch)
+    name = f"{model['name']} (fine-tuned)" if request.head.tunes_encoder else str(model["name"])
+    main = _evaluated(trained_on(voices, request), voices, folds, request, name, watch)
     plain = plain_request(request)
     baseline = _evaluated(voices.baseline, voices, folds, plain, request.baseline, watch)
     shuffled = _shuffled(voices, folds, plain, watch) if request.shuffled else None
     cross, cross_notes = _crossed(voices, main, request, watch) if request.test else ((), ())
+    tuned = {"encoder": IN_EACH_FOLD} if request.head.tunes_encoder else {}
     return EmotionFindings(
         corpus_facts(voices),
         model,
-        asdict(request.head) | {"folds": request.folds, "n_folds": len(folds), "baseline": request.baseline},
+        asdict(request.head) | {"folds": request.folds, "n_folds": len(folds), "baseline": request.baseline} | tuned,
         main,
         baseline,
         shuffled,
         cross,
-        (*corpus.warnings, *voices.notes, *main.warnings, *cross_notes),
+        (*corpus.warnings, *voices.notes, *main.warnings, *tuning_notes(request), *cross_notes),
         voices.failures,
         _gain(main, baseline, request.head.seed),
     )
@@ -78,18 +82,20 @@ def _gain(main: Evaluation, baseline: Evaluation, seed: int) -> Estimate:
 
 
 def _shuffled(voices: Voices, folds: tuple[Fold, ...], request: EmotionRequest, watch: Watch) -> Evaluation:
-    """The control: labels shuffled within speakers, several times."""
+    """The control: labels shuffled within speakers, several times, with a linear head whatever the head is."""
     from core.emotion.controls import N_SHUFFLES, shuffled_within_speakers, where_shuffles_fall
 
     seeds = [request.head.seed + draw for draw in range(N_SHUFFLES)]
     controls = [shuffled_within_speakers(voices.pooled, seed) for seed in seeds]
     names = [f"shuffled labels {number + 1}" for number in range(N_SHUFFLES)]
     found = [_evaluated(each, voices, folds, request, name, watch) for each, name in zip(controls, names, strict=True)]
-    return replace(where_shuffles_fall(found), name="shuffled labels")
+    return replace(where_shuffles_fall(found), name="shuffled labels, linear head")
 
 
-def trainers(request: EmotionRequest, watch: Watch, part: str) -> Callable[[int], Trainer]:
+def trainers(request: EmotionRequest, watch: Watch, part: str, clips: Sequence[HashedClip]) -> Callable[[int], Trainer]:
     """How the head of each fold is trained; the number -1 is the fit on all speakers."""
+    if request.head.tunes_encoder:
+        return Tuner(tuple(clips), request, watch, part)
     if request.head.head == "linear":
         from core.emotion.linear import train_linear
 
@@ -115,19 +121,23 @@ def _evaluated(
     from core.emotion.evaluate import Answers, Options, evaluate
 
     names, part = tuple(clip.name for clip in voices.corpus.clips), file_label(name)
-    options = Options(request.head.transductive, repr(request.head), request.head.seed)
+    decides = repr(request.head) + (tuning_key(voices.clips, request) if request.head.tunes_encoder else "")
+    options = Options(request.head.transductive, decides, request.head.seed)
 
     def tell(number: int, fold: Fold, answers: Answers) -> None:
         """Add the fold to the curves, for whoever watches the training."""
         right = unweighted_recall(examples.codes[fold.test], answers.probabilities.argmax(axis=1))
         who = sorted(set(examples.speakers[fold.test].tolist()))
         watch.tell({"part": part, "fold": number, "uar": right, "n": len(fold.test), "speakers": who})
+        if request.head.tunes_encoder:
+            discard_state(watch, part, number)
 
     def of_this(progress: Progress) -> None:
         watch.on_progress(replace(progress, stage=f"evaluate {name}"))
 
+    make_trainer = trainers(request, watch, part, voices.clips)
     return evaluate(
-        examples, voices.corpus.labels, names, folds, trainers(request, watch, part), name, of_this,
+        examples, voices.corpus.labels, names, folds, make_trainer, name, of_this,
         watch.place(f"folds/{part}"), options, tell,
     )  # fmt: skip
 
@@ -148,10 +158,21 @@ def _crossed(
     settings = CorpusSettings("auto", request.test_mapping, request.corpus.skip_missing)
     other = gather(read_labelled(request.test, settings, request), request, watch.on_progress)
     names = _common_names(voices.corpus)
-    here = Side(voices.corpus.name, names, voices.examples, replace(main, labels=names))
-    there = Side(other.corpus.name, _common_names(other.corpus), other.examples)
-    scores = cross_scores(here, there, trainers(request, watch, "cross"), watch.on_progress, request.head.seed)
-    return scores, tuple(f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings)
+    here = Side(voices.corpus.name, names, trained_on(voices, request), replace(main, labels=names), _sounds(voices))
+    tested = trained_on(other, request, len(voices.clips))
+    there = Side(other.corpus.name, _common_names(other.corpus), tested, sounds=_sounds(other))
+    make_trainer = trainers(request, watch, "cross", (*voices.clips, *other.clips))
+    scores = cross_scores(here, there, make_trainer, watch.on_progress, request.head.seed)
+    if request.head.tunes_encoder:
+        for number in range(2):
+            discard_state(watch, "cross", number)
+    notes = [f"{other.corpus.name}: {warning}" for warning in other.corpus.warnings]
+    return scores, (*notes, *scores[0].warnings, *scores[1].warnings)
+
+
+def _sounds(voices: Voices) -> tuple[str, ...]:
+    """What a clip is known by in any corpus: the hash of its recording, and the stretch."""
+    return tuple(f"{hashed.sha256} {hashed.clip.start} {hashed.clip.stop}" for hashed in voices.clips)
 
 
 def _common_names(corpus: LabelledCorpus) -> tuple[str, ...]:
@@ -174,8 +195,16 @@ def model_facts(request: EmotionRequest, voices: Voices) -> dict[str, Any]:
         "dim": int(voices.examples.features.shape[2]),
         "sampling_rate": entry.sampling_rate,
         "embed_seconds": round(voices.embed_seconds, 3),
-        "n_embedded": voices.n_embedded,
+        "n_embedded": len(voices.clips),
+        "n_computed": voices.n_computed,
+        "running": running_facts(voices.running),
     }
+
+
+def running_facts(running: EmbedSettings, *but: str) -> dict[str, Any]:
+    """How the encoder heard the clips, without the facts that are named."""
+    but = ("model", "layers", "max_seconds", *but)
+    return {key: value for key, value in asdict(running).items() if key not in but}
 
 
 def corpus_facts(voices: Voices) -> dict[str, Any]:

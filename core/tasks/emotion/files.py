@@ -85,7 +85,7 @@ def emotion_as_text(findings: EmotionFindings) -> str:
     if findings.gain is not None:
         lines.append(f"  gain     {_shown(findings.gain)} UAR above the baseline")
     if findings.shuffled is not None:
-        lines.append(f"  shuffled {_shown(findings.shuffled.uar)} UAR")
+        lines.append(f"  shuffled {_shown(findings.shuffled.uar)} UAR (a linear head)")
     lines.append(f"  answers  {said.coverage:.0%} of clips, {said.accuracy:.0%} of them right")
     lines += [f"  {cross.train} to {cross.test}: {_shown(cross.uar)} UAR" for cross in findings.cross]
     return "\n".join(lines) + "\n"

@@ -19,14 +19,14 @@ class EmotionRequest:
         data: A folder, a zip, a CSV list, an audformat folder or an EmoBox jsonl.
         features_dir: Folder that keeps the clips' features.
         corpus: How ``data`` is read.
-        embed: The encoder and how it runs; its ``layers`` are not used.
+        embed: The encoder and how it runs and hears; its ``layers`` are not used.
         head: How a head is trained.
         folds: ``auto`` (leave one speaker out up to 10 speakers, groups of speakers beyond), ``loso``, ``split`` (the
             data's own) or a number.
         test: A second corpus: trained on one, tested on the other, both ways.
         test_mapping: Class of each label that the second corpus gives.
         baseline: One of BASELINES.
-        shuffled: Whether to evaluate with shuffled labels as well.
+        shuffled: Whether to evaluate a linear head with shuffled labels as well.
         bandwidth: Kilobits a second of a codec's quantised output, which is then the layer; None for its encoder's.
         confined: Whether a list may only name files below its own folder, as for one that a stranger sent.
         card: What only a person can say of a head that is trained; see ``core.checkpoints.head_card``.
@@ -57,9 +57,11 @@ class ClassifySettings:
         threshold: Confidence below which nothing is said; None takes the head's own.
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         engine: ``auto``, ``torch`` or ``openvino``.
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``fp32`` or ``bf16``; ``auto`` takes what the head was trained with, and float32 where that is not to
+            be had.
         channel: Channel to take, from 1 on; None averages all channels.
         max_seconds: Longest recording accepted; None for any length.
+        loudness: ``keep`` or ``normalise``; ``auto`` takes what the head was trained with.
     """
 
     window_seconds: float = 2.0
@@ -70,6 +72,7 @@ class ClassifySettings:
     precision: str = "auto"
     channel: int | None = None
     max_seconds: float | None = None
+    loudness: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from core.embed.corpus import read_json
 from core.emotion.head import Head
 from core.errors import DataError, InputError
 from core.scoring import EmotionFindings
-from core.tasks.emotion.evaluation import evaluate_voices, trainers
+from core.tasks.emotion.evaluation import evaluate_voices, running_facts, trainers
 from core.tasks.emotion.examples import Voices, check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionRequest, TrainedHead
+from core.tasks.emotion.tuning import TunedHead, discard_state, tuned_facts, tuned_head
 from core.tasks.emotion.watch import Watch, watched
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def train_emotion(
         watch.on_progress(Progress("train on all speakers", 0, 1, "head"))
         head = fit_all(voices, request, watch)
     _write(output, head, voices, findings, request, force)
+    if request.head.tunes_encoder:
+        discard_state(watch, "final", -1)
     on_progress(Progress("train on all speakers", 1, 1, "head"))
     return TrainedHead(output, findings.main.labels, findings)
 
@@ -64,17 +67,23 @@ def fit_all(voices: Voices, request: EmotionRequest, watch: Watch) -> Head:
     """Fit on all speakers, with temperature, threshold and reference from held-out ones among them."""
     from core.emotion.evaluate import finished
 
-    return finished(trainers(request, watch, "final")(-1)(voices.examples), voices.examples)
+    if request.head.tunes_encoder:
+        return tuned_head(voices, request, watch)
+    return finished(trainers(request, watch, "final", voices.clips)(-1)(voices.examples), voices.examples)
 
 
 def _write(
     folder: Path, head: Head, voices: Voices, findings: EmotionFindings, request: EmotionRequest, force: bool
 ) -> None:
+    from core.checkpoints.heads import HearingConfig
     from core.emotion.head_files import head_config, training_facts, write_head
 
-    encoder = encoder_facts(request.embed.model)
-    config = head_config(head, findings.main.labels, encoder, float(voices.durations.min()))
-    write_head(folder, head, config, training_facts(findings, head, request.card), force=force)
+    encoder, lies = encoder_facts(request.embed.model), None
+    if isinstance(head, TunedHead):
+        encoder, lies = tuned_facts(head, encoder), head.encoder.folder
+    hearing = HearingConfig(**running_facts(voices.running, "device"))
+    config = head_config(head, findings.main.labels, encoder, float(voices.durations.min()), hearing)
+    write_head(folder, head, config, training_facts(findings, head, request.card), encoder=lies, force=force)
 
 
 def encoder_facts(model: str) -> "EncoderFacts":
