@@ -76,7 +76,7 @@ def emotion(page: Any) -> None:
     # Figures are drawn when they come into view.
     for number in range(1, 5):
         figure = f"#train-figures figure:nth-child({number})"
-        page.wait_for_selector(figure, timeout=300_000)
+        page.wait_for_selector(figure, timeout=900_000)
         page.locator(figure).scroll_into_view_if_needed()
         page.wait_for_selector(f"{figure} .js-plotly-plot")
     page.wait_for_timeout(2_000)
