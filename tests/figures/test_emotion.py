@@ -274,6 +274,19 @@ def test_windows_that_say_nothing_are_grey_hatched_and_counted():
     assert not {note["text"] for note in figure["layout"]["annotations"]} - set(said.labels)
 
 
+def test_silent_windows_have_no_lines_and_can_still_be_clicked():
+    said = make_prediction("silence")
+    rows = [row for row, one in enumerate(said.timeline) if one.why == "silence"]
+    figure = prediction.timeline_figure(said)
+    lines = [trace for trace in figure["data"] if trace["name"] in said.labels and trace["type"] == "scatter"]
+    assert len(lines) == len(said.labels)
+    assert all(np.isnan(unpacked(trace["y"])[rows]).all() for trace in lines)
+    (unseen,) = [trace for trace in figure["data"] if trace["name"] == "silence"]
+    ends = [[said.timeline[row].start, said.timeline[row].stop] for row in rows]
+    np.testing.assert_allclose(unpacked(unseen["customdata"]), ends)
+    assert unseen["hoverinfo"] == "none"
+
+
 def test_a_recording_of_one_window_has_a_timeline_of_one():
     figure = prediction.timeline_figure(make_prediction("short", seconds=1.0))
     assert figure["layout"]["xaxis"]["range"] == [0, 1]

@@ -122,6 +122,7 @@ def timeline_figure(prediction: Prediction) -> Figure:
     traces = [
         *_ribbon(prediction, windows, edges),
         *(_class_line(prediction, windows, place) for place in range(len(prediction.labels))),
+        *_silent_marks(windows),
         _threshold_level(prediction, edges),
     ]
     end = max(prediction.clip.stop, edges[-1])
@@ -254,6 +255,26 @@ def _class_line(prediction: Prediction, windows: Sequence[Said], place: int) -> 
 def _heard(said: Said, place: int) -> float:
     """Return the probability of a class; a gap where there is no voice, of which a head knows nothing."""
     return float("nan") if said.why == "silence" else float(said.probabilities[place])
+
+
+def _silent_marks(windows: Sequence[Said]) -> list[dict[str, Any]]:
+    """Return marks that nobody sees where the lines have a gap, so that a click plays a silent window as well."""
+    rows = [row for row, one in enumerate(windows) if one.why == "silence"]
+    if not rows:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": packed(_middles([windows[row] for row in rows])),
+            "y": [0] * len(rows),
+            "name": "silence",
+            "marker": {"opacity": 0},
+            "customdata": _places(windows, rows),
+            "hoverinfo": "none",
+            "showlegend": False,
+        }
+    ]
 
 
 def _threshold_level(prediction: Prediction, edges: np.ndarray) -> dict[str, Any]:
