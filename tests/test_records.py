@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import DataError
 from core.scoring import EmotionFindings
-from core.tasks.records import from_plain, to_plain
+from core.records import from_plain, to_plain
 from tests import scoring_fakes
 
 
