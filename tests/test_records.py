@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from core.errors import DataError
-from core.scoring import EmotionFindings
 from core.records import from_plain, to_plain
+from core.scoring import EmotionFindings
 from tests import scoring_fakes
 
 

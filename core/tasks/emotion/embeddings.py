@@ -7,11 +7,11 @@ import numpy as np
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.embed.formats import json_bytes
 from core.errors import InputError, OutputError
+from core.records import to_plain
 from core.scoring import EmbeddingMap
 from core.tasks.emotion.evaluation import corpus_facts, model_facts
 from core.tasks.emotion.examples import check_request, gather, read_labelled, with_layer
 from core.tasks.emotion.requests import EmotionEmbeddings, EmotionRequest
-from core.records import to_plain
 from core.tasks.result_folder import FIGURES, SUMMARY, write_one
 
 KIND = "strata emotion embeddings"

@@ -8,8 +8,8 @@ from typing import Any
 from core.arrays import OnProgress, ignore_progress
 from core.embed.formats import json_bytes
 from core.errors import DataError
-from core.scoring import EmotionFindings, Estimate
 from core.records import from_plain, to_plain
+from core.scoring import EmotionFindings, Estimate
 from core.tasks.result_folder import DATA, FIGURES, REPORT, Step, write_one, write_results
 
 KIND = "strata emotion"
