@@ -18,11 +18,32 @@ from core.checkpoints.find import HUB_MODELS
 ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"([A-Za-z0-9_.-]+)==(\S+) +# (\S.+)")
 # The card of the project names these; some serve systems that are not built yet.
-DEMANDED = {"torch", "gradio", "transformers", "encodec", "mne", "matplotlib", "plotly", "scikit-learn", "numpy"}
+DEMANDED = {
+    "torch",
+    "gradio",
+    "transformers",
+    "encodec",
+    "mne",
+    "matplotlib",
+    "plotly",
+    "scikit-learn",
+    "numpy",
+    "pyriemann",
+}
 INDIRECT = {"torchaudio"}  # encodec imports it
-OPTIONAL = {"opensmile", "umap"}  # whoever asks for them is told how to install them
+OPTIONAL = {"opensmile", "umap", "pnpl", "tensorboard", "wandb"}  # whoever asks for them is told how to install them
 OURS = {"app", "assets", "bench", "core", "tests"}
-TOOLS = {"pytest-timeout", "pytest-xdist", "ruff", "mypy", "import-linter", "codespell"}  # run, not imported
+TOOLS = {
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+    "mypy",
+    "import-linter",
+    "codespell",
+    "pnpl",
+    "tensorboard",
+    "wandb",
+}  # run, not imported
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 TEN_MB = 10_000_000
 

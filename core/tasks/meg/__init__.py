@@ -1,0 +1,1 @@
+"""MEG: simulate, look into, prepare, pre-train, probe."""
