@@ -1,0 +1,268 @@
+"""What a linear probe reads from a trained Meg2Vec, beside random weights, band power and tangent space.
+
+Each example is a window: of the model's states their mean and standard deviation over its frames. Labels are probed
+with whole recordings held out; ``subject`` and ``session`` are the leakage probe, which asks how well a recording can
+be told from another whatever happens in it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from core.analysis.meg_controls import tangent_rows
+from core.analysis.recording_probe import Examples, Held, Rows, held_gain, held_score, hold_out
+from core.analysis.scores import confusion
+from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
+from core.errors import DataError, InputError
+from core.scoring import Estimate
+from core.tasks.meg.probe_examples import (
+    BAND_POWER,
+    CONTROLS,
+    MODEL,
+    RANDOM,
+    RIEMANN,
+    TARGETS,
+    Cut,
+    Labelled,
+    OpenRecording,
+    ProbeRecording,
+    cut_recording,
+    learnable,
+    split_examples,
+)
+from core.tasks.meg.requests import ProbeFindings, ProbeRequest, ProbeScore
+
+_T = TypeVar("_T")
+
+POOLING = "mean and standard deviation over the frames of a window"
+
+
+def probe_meg(request: ProbeRequest, on_progress: OnProgress = ignore_progress) -> ProbeFindings:
+    """Probe a trained model.
+
+    Args:
+        request: Model, recordings, what to probe for, controls.
+        on_progress: Told of the stages ``recordings`` and ``probe``.
+
+    Raises:
+        InputError: a setting that cannot be used, or fewer than two recordings.
+        DataError: the recordings lack labels, or do not say whose they are.
+        StrataError: model or recordings cannot be read.
+    """
+    check_request(request)
+    layers, open_recording = model_reader(request, on_progress)
+    return probe_recordings(request, layers, open_recording, on_progress)
+
+
+def check_request(request: ProbeRequest) -> None:
+    """Refuse what no recording can change.
+
+    Raises:
+        InputError: with what to do.
+    """
+    if request.target not in TARGETS:
+        raise InputError(f"Got the target {request.target!r}; expected {', '.join(TARGETS)}.")
+    if unknown := [name for name in request.controls if name not in CONTROLS]:
+        raise InputError(f"Got the control {', '.join(unknown)}; expected some of {', '.join(CONTROLS)}.")
+    if not (np.isfinite(request.window_seconds) and request.window_seconds >= 0.1):
+        raise InputError(f"Got windows of {request.window_seconds:g} s; expected at least 0.1 s.")
+    if (count := len({path.resolve() for path in request.recordings})) < 2:
+        raise InputError(f"Got {count} recordings; a probe needs at least 2, one to train on and one to test.")
+
+
+def probe_recordings(
+    request: ProbeRequest, layers: Sequence[int], open_recording: OpenRecording, on_progress: OnProgress
+) -> ProbeFindings:
+    """Do the same with recordings that are opened by what is handed in.
+
+    Args:
+        request: See :func:`probe_meg`.
+        layers: Numbers of the layers in the states of a recording, in their order.
+        open_recording: Opens one, with the states of the model, and of the random control if it is wanted.
+        on_progress: See :func:`probe_meg`.
+    """
+    check_request(request)
+    paths = tuple(dict.fromkeys(path.resolve() for path in request.recordings))
+    cuts = [_cut(path, request, open_recording) for path in _counted(paths, "recordings", "recording", on_progress)]
+    every = Labelled.of(cuts, request.window_seconds)
+    kept, warnings = learnable(every, request.target)
+    labelled = every.take(kept)
+    examples, classes, drawn = split_examples(labelled, request.target)
+    kinds = (MODEL, *(name for name in CONTROLS if name in request.controls))
+    found = {
+        name: _probed(name, cuts, kept, examples) for name in _counted(kinds, "probe", "kind of features", on_progress)
+    }
+    scores = tuple(_score(name, held, examples, layers, request.seed) for name, held in found.items())
+    counts = Counter(labelled.labels.tolist())
+    return ProbeFindings(
+        request.target,
+        classes,
+        {name: counts[name] for name in classes},
+        tuple(path.name for path in paths),
+        len(examples.folds),
+        1 / len(classes),
+        scores,
+        (*_what_to_mind(request, cuts, drawn), *warnings),
+        _facts(request, examples, found, drawn, layers),
+    )
+
+
+def _counted(items: Sequence[_T], stage: str, unit: str, on_progress: OnProgress) -> Iterator[_T]:
+    for number, item in enumerate(items):
+        on_progress(Progress(stage, number, len(items), unit))
+        yield item
+    on_progress(Progress(stage, len(items), len(items), unit))
+
+
+# ------------------------------------------------------------------------------------------------ features of examples
+
+
+def _cut(path: Path, request: ProbeRequest, open_recording: OpenRecording) -> Cut:
+    signals = [name for name in (BAND_POWER, RIEMANN) if name in request.controls]
+    with open_recording(path) as recording:
+        _require_known(path, recording, request.target)
+        return cut_recording(recording, request.target, request.window_seconds, signals)
+
+
+def _require_known(path: Path, recording: ProbeRecording, target: str) -> None:
+    known = {"label": True, "subject": bool(recording.subject), "session": bool(recording.session)}
+    if not known[target]:
+        entity = target[:3]
+        raise DataError(
+            f"{path.name} does not say its {target}. Name it {entity}-..., as BIDS does, such as {entity}-01."
+        )
+
+
+@dataclass(frozen=True)
+class _Probed:
+    """What was said from one kind of features: with means and standard deviations, and with means alone."""
+
+    held: Held | None
+    means: Held | None = None
+    note: str = ""
+
+
+def _probed(name: str, cuts: Sequence[Cut], kept: np.ndarray, examples: Examples) -> _Probed:
+    """Run the probe on one kind of features."""
+    parts = [cut.features[name] for cut in cuts if name in cut.features]
+    axis = 1 if name in (MODEL, RANDOM) else 0
+    if len({part.shape[:axis] + part.shape[axis + 1 :] for part in parts}) > 1:
+        return _Probed(None, note="The recordings have different sensors, so their features cannot be compared.")
+    values = np.take(np.concatenate(parts, axis=axis), kept, axis=axis)
+    if name == RIEMANN:
+        return _Probed(hold_out(lambda train: [tangent_rows(values, train)], examples))
+    if name == BAND_POWER:
+        return _Probed(hold_out(_same(values[None]), examples))
+    means = values[:, :, : values.shape[2] // 2]
+    return _Probed(hold_out(_same(values), examples), hold_out(_same(means), examples))
+
+
+def _same(values: np.ndarray) -> Rows:
+    """Features that nothing has to be fitted for."""
+    layers = list(values)
+    return lambda _: layers
+
+
+# -------------------------------------------------------------------------------------------------------------- scores
+
+
+def _score(name: str, probed: _Probed, examples: Examples, layers: Sequence[int], seed: int) -> ProbeScore:
+    if probed.held is None:
+        return ProbeScore(name, None, float("nan"), (0.0, 1.0), (), probed.note)
+    held, estimate = probed.held, held_score(probed.held.said, examples, seed)
+    if probed.means is None:
+        return ProbeScore(name, None, estimate.value, _ends(estimate), (), probed.note)
+    by_layer = tuple(held_score(said, examples, seed).value for said in held.by_layer)
+    return ProbeScore(
+        name,
+        layers[Counter(held.layers).most_common(1)[0][0]],
+        estimate.value,
+        _ends(estimate),
+        by_layer,
+        _layer_note(held, probed.means, examples, layers),
+    )
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    """An interval that says nothing where nothing is known."""
+    if estimate.low is None or estimate.high is None:
+        return 0.0, 1.0
+    return estimate.low, estimate.high
+
+
+def _layer_note(held: Held, means: Held, examples: Examples, layers: Sequence[int]) -> str:
+    chosen = ", ".join(str(layers[place]) for place in held.layers)
+    varied = f" Layers chosen in the folds: {chosen}." if len(set(held.layers)) > 1 else ""
+    return f"From means over frames alone: {held_score(means.said, examples).value:.3f}.{varied}"
+
+
+def _facts(
+    request: ProbeRequest, examples: Examples, found: Mapping[str, _Probed], drawn: str, layers: Sequence[int]
+) -> dict[str, Any]:
+    """What a report needs beside the scores; ``gains`` are the model's over each control on the same examples."""
+    model = found[MODEL].held
+    assert model is not None
+    others = {name: probed.held for name, probed in found.items() if name != MODEL and probed.held is not None}
+    gains = {name: held_gain(model.said, held.said, examples, request.seed) for name, held in others.items()}
+    tested = model.said >= 0
+    return {
+        "model": request.model,
+        "n_examples": len(examples.codes),
+        "window_seconds": request.window_seconds,
+        "pooling": POOLING,
+        "layers": list(layers),
+        "interval_over": drawn,
+        "n_drawn": len(np.unique(examples.units)),
+        "held_out": "whole recordings" if request.target == "label" else "contiguous blocks of each recording",
+        "seed": request.seed,
+        "gains": {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in gains.items()},
+        "confusion": confusion(examples.codes[tested], model.said[tested], examples.n_classes).tolist(),
+    }
+
+
+def _what_to_mind(request: ProbeRequest, cuts: Sequence[Cut], drawn: str) -> list[str]:
+    found = []
+    if any(cut.simulated for cut in cuts):
+        found.append(f"{sum(cut.simulated for cut in cuts)} of {len(cuts)} recordings are simulated.")
+    if drawn != "recordings":
+        found.append(
+            f"With {len(cuts)} recordings, intervals are over {drawn}: they say how well these recordings are known, "
+            "not what another recording would give. Five recordings are enough for that."
+        )
+    if beyond := sum(cut.beyond for cut in cuts):
+        found.append(f"{beyond} labels are left out: their window of {request.window_seconds:g} s ends too late.")
+    if request.target != "label":
+        found.append(
+            f"The {request.target} of a window is that of its recording: what tells recordings apart (noise, the "
+            "head's position, the day) counts as well."
+        )
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------ the model
+
+
+def model_reader(request: ProbeRequest, on_progress: OnProgress) -> tuple[tuple[int, ...], OpenRecording]:
+    """Make a model ready, and its random control if that is wanted.
+
+    Returns:
+        The layers' numbers, and what opens a recording with their states.
+    """
+    from core.checkpoints.find import find_model
+    from core.tasks.encoders import Source, ready_encoder
+
+    settings = EmbedSettings(model=request.model, layers=request.layers, device=request.device)
+    found = find_model(request.model)
+    sources = {MODEL: Source(found)} | ({RANDOM: Source(found, request.seed)} if RANDOM in request.controls else {})
+    ready = {name: ready_encoder(source, settings, on_progress) for name, source in sources.items()}
+
+    @contextmanager
+    def open_recording(path: Path) -> Iterator[ProbeRecording]:
+        raise NotImplementedError
+
+    return ready[MODEL].layers, open_recording
