@@ -231,7 +231,7 @@ def _too_few(of: Mapping[str, set[int]], target: str) -> str:
             "files with sub- and ses- as BIDS does."
         )
     if not of:
-        return "No recording has a label whose window lies inside of it. Annotate the recordings, or take a smaller window."
+        return "No recording has a label whose window lies inside of it. Annotate recordings, or take a shorter window."
     names = ", ".join(f"{label} ({len(held)})" for label, held in sorted(of.items())[:8])
     return (
         f"Got labels in so many recordings: {names}. Expected at least two labels that occur in two recordings each, "
