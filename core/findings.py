@@ -30,7 +30,7 @@ class LayersSettings:
         max_frames: Rows that similarities, ranks and principal axes are computed from at most, evenly spread; None
             for all. Means, deviations and variances are always of all rows.
         tsne: Whether to compute t-SNE.
-        properties: Whether to compute what the layers hold: log-mel, phones, words, speakers.
+        properties: Whether to compute what the layers hold: log-mel (of MEG band powers), phones, words, speakers.
         control: Whether to analyse the same architecture with random weights beside.
         seed: Of every draw.
     """
@@ -188,8 +188,8 @@ class Curve:
     """One property, a value a layer.
 
     Attributes:
-        name: ``mel_cca``, ``phone_cca``, ``word_cca``, ``phone_mi``, ``word_mi``, ``phone_accuracy``,
-            ``speaker_accuracy`` or ``label_accuracy``.
+        name: ``mel_cca`` (of MEG ``band_cca``), ``phone_cca``, ``word_cca``, ``phone_mi``, ``word_mi``,
+            ``phone_accuracy``, ``speaker_accuracy`` or ``label_accuracy``.
         title: For people.
         measure: What is measured and in what unit, in a sentence.
         layers: Layer numbers.

@@ -113,8 +113,9 @@ class _FileRows(ABC):
         """Start and stop of rows of recording ``index`` (counted within it), in seconds; NaN without a clock."""
 
     def _label_kinds(self) -> list[str]:
-        """Which of phone and word a row can carry, in this order."""
-        return [kind for kind in ("phone", "word") if any(kind in one.tiers for one in self.alignments.values())]
+        """Which of phone, word and label (annotations) a row can carry, in this order."""
+        held = {kind for alignment in self.alignments.values() for kind in alignment.tiers}
+        return [kind for kind in ("phone", "word", "label") if kind in held]
 
     @abstractmethod
     def _labels(self, index: int, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -155,8 +156,9 @@ class _FileRows(ABC):
     def table(self, rows: np.ndarray) -> RowTable:
         """Say where rows come from; see :class:`Rows`.
 
-        ``labels`` has ``phone`` and ``word`` where some alignment holds them, ``speaker`` and ``label`` where some
-        recording has one. A phone's word is the one at its middle; a frame's phone and word are those at its centre.
+        ``labels`` has ``phone``, ``word`` and ``label`` where some alignment holds them, ``speaker`` and ``label``
+        where some recording has one. A phone's word is the one at its middle; a frame's phone, word and label are those
+        at its centre.
         """
         parts = list(self._by_recording(rows))
         recording = np.repeat([index for index, _ in parts], [len(inside) for _, inside in parts]).astype(np.int32)

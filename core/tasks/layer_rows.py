@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.alignment.read import read_alignments
-from core.alignment.segments import Alignment
+from core.alignment.segments import Alignment, Segment, from_annotations
+from core.analysis.features import FeatureFile
 from core.analysis.rows import FrameRows, SpanRows
 from core.analysis.tsne import LEAST_PERPLEXITY
 from core.arrays import EmbedSettings, OnProgress
@@ -13,6 +14,7 @@ from core.checkpoints.find import Found, ModelEntry, describe_model, find_model
 from core.checkpoints.load import weight_files
 from core.embed.inputs import CorpusItem, list_inputs
 from core.embed.pipeline import resolve_layers
+from core.embed.recordings import TAKES, check_settings
 from core.errors import DataError, InputError
 from core.findings import SIMILARITIES, SPANS, LayersSettings
 from core.tasks.encoders import Source
@@ -77,8 +79,8 @@ def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[Featur
     """Features of the model, of the one to compare with, then of the controls; of the same recordings each."""
     if not request.inputs:
         return [read_features(request.features_dir, request.settings.num_files, request.embed.model)]
-    items = list_inputs(list(request.inputs))[: request.settings.num_files]
-    sources = _sources(request)
+    sources, modality = _sources(request)
+    items = list_inputs(list(request.inputs), modality)[: request.settings.num_files]
     _alignments(items, request.settings)  # before a model runs for an hour
     recordings, notes = hash_items(items)
     runs = []
@@ -93,11 +95,11 @@ def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[Featur
     return [replace(_only(run, kept), failures=failures, notes=tuple(notes)) for run in runs]
 
 
-def _sources(request: LayersRequest) -> list[Source]:
-    """The models asked for, then their controls.
+def _sources(request: LayersRequest) -> tuple[list[Source], str]:
+    """The models asked for, then their controls, and the modality that they take.
 
     Raises:
-        InputError: one model twice, two of one name, or two that the similarity cannot compare.
+        InputError: one model twice, two of one name or of two modalities, or two that the similarity cannot compare.
     """
     names = [request.embed.model] if request.compare is None else [request.embed.model, request.compare]
     found = [find_model(name) for name in names]
@@ -107,12 +109,14 @@ def _sources(request: LayersRequest) -> list[Source]:
             resolve_layers(request.settings.layers, entry.name, entry.n_layers)
     if len(found) == 2:
         _check_pair(found)
+        _check_modalities(entries)
         _check_dims(entries, request.settings.similarity)
     controls = [Source(model, request.settings.seed) for model in found] if request.settings.control else []
     sources = [Source(model) for model in found] + controls
     for source in sources:
         source.model_hash()  # a folder without weights is refused before the other model has run
-    return sources
+    check_settings(entries[0].modality, request.embed)
+    return sources, entries[0].modality
 
 
 def _check_pair(found: Sequence[Found]) -> None:
@@ -123,6 +127,15 @@ def _check_pair(found: Sequence[Found]) -> None:
     if first.name == second.name:
         raise InputError(
             f"Both models are called {first.name} ({first.folder} and {second.folder}). Rename one of the folders."
+        )
+
+
+def _check_modalities(entries: Sequence[ModelEntry]) -> None:
+    first, second = entries
+    if first.modality != second.modality:
+        raise InputError(
+            f"{first.name} takes {TAKES[first.modality]} and {second.name} takes {TAKES[second.modality]}; two models "
+            "are compared on the same recordings. Name two models of one kind."
         )
 
 
@@ -146,6 +159,7 @@ def choose_rows(run: FeatureRun, settings: LayersSettings) -> FrameRows | SpanRo
     found = _alignments(run.items, settings)
     names = zip(spoken_names(run.items), run.files, strict=True)
     alignments = {file.name: found[name] for name, file in names if name in found}
+    alignments |= {file.name: _annotated(file, alignments.get(file.name)) for file in run.files if _annotations(file)}
     marks = {kind: _marks(run, kind) for kind in ("speaker", "label")}
     layers = _layer_numbers(settings.layers)
     if settings.span == "frame":
@@ -167,6 +181,18 @@ def _alignments(items: Sequence[CorpusItem], settings: LayersSettings) -> dict[s
             held = ", ".join(alignment.tiers) or "nothing"
             raise DataError(f"{alignment.source} holds {held}; the span {settings.span} needs {settings.span}s.")
     return found
+
+
+def _annotations(file: FeatureFile) -> tuple[Segment, ...]:
+    """What a MEG recording's own annotations say was when."""
+    found = file.metadata.get("annotations") or ()
+    return from_annotations([tuple(one) for one in found], file.duration_seconds or 0.0)
+
+
+def _annotated(file: FeatureFile, alignment: Alignment | None) -> Alignment:
+    """Add a recording's own annotations to its alignment, if it has one, as labels."""
+    alignment = alignment or Alignment(file.recording_path, {})
+    return replace(alignment, tiers={**alignment.tiers, "label": _annotations(file)})
 
 
 def _marks(run: FeatureRun, kind: str) -> dict[str, str]:

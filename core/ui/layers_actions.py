@@ -12,6 +12,7 @@ import gradio as gr
 import numpy as np
 
 from core.arrays import EmbedSettings, OnProgress, Progress
+from core.embed.recordings import MEG, modality_of
 from core.errors import InputError
 from core.findings import LayerProjection, LayersFindings, LayersSettings, ModelFindings
 from core.tasks import LayersAnalysis, LayersRequest
@@ -122,7 +123,7 @@ class LayersActions(TabActions[LayersTasks]):
         """Analyse what each layer of a model holds; the files come from /layers_files afterwards.
 
         Args:
-            recordings: Audio files; alignments among them (TextGrid, CTM, CSV, JSON) go by the recording's name, and so
+            recordings: Audio files, for MEG models MEG files, whose annotations are labels; alignments among them (TextGrid, CTM, CSV, JSON) go by the recording's name, and so
                 do the rows of a CSV with the columns file and speaker, label or both.
             model: Bundled name, hub id or folder, as listed in the app.
             compare: Second model on the same recordings, or "none".
@@ -246,10 +247,12 @@ class LayersActions(TabActions[LayersTasks]):
         ]  # fmt: skip
 
     def _listen(self, run: Run, page: str, on_progress: OnProgress) -> list[str]:
-        """Write each recording as the player needs it, once a page, and return the addresses."""
+        """Write each recording as the player needs it, once a page, and return the addresses; MEG has no sound."""
         folder = self.sessions.cache(page) / "listen"
         folder.mkdir(exist_ok=True)
         recordings = run.result(Analysis).findings.recordings
+        if any(modality_of(Path(str(recording["path"]))) == MEG for recording in recordings):
+            return []
         urls = []
         for place, recording in enumerate(recordings):
             on_progress(Progress("making the sound ready", place, len(recordings), "recordings"))
