@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.errors import InputError
+from core.meg.reader import SIMULATED
 
 if TYPE_CHECKING:
     import mne
-
-SIMULATED = "Simulated by Strata"
-"""How the description of every simulated recording begins; readers know it by that."""
 
 VERSION = 1
 """Of the simulation: another number, other values from the same seed."""

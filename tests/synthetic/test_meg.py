@@ -7,11 +7,11 @@ import pytest
 from scipy.signal import welch
 
 from core.errors import InputError
+from core.meg.reader import SIMULATED
 from core.synthetic.meg import (
     LABELS,
     PATTERNS,
     REGIONS,
-    SIMULATED,
     SPAN_SECONDS,
     SPHERE_CENTRE,
     Levels,

@@ -1,5 +1,5 @@
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 from core.arrays import ignore_progress
 from core.clock import FrameClock
 from core.errors import DataError, InputError
+from core.meg.reader import LabelSpan
 from core.tasks.meg.probe_examples import ProbeRecording, cut_recording, named_in
 from core.tasks.meg.probe_text import probe_as_text, probe_rows
 from core.tasks.meg.probing import check_request, probe_meg, probe_recordings
@@ -19,13 +20,8 @@ CLASSES = ("left", "rest", "right")
 CONTROLS = ("random", "band-power", "riemann")
 
 
-@dataclass(frozen=True)
-class Spoken:
-    """A label as a reader gives it."""
-
-    onset: float
-    label: str
-    duration: float = 2.0
+def spoken(onset, label):
+    return LabelSpan(onset, 2.0, label)
 
 
 def recording(number, *, subject="01", session="1", shuffled=False, seconds=60, channels=8):
@@ -44,7 +40,7 @@ def recording(number, *, subject="01", session="1", shuffled=False, seconds=60, 
     for label in CLASSES:
         held = np.array(planted)[at] == label
         states["model"][1, held, CLASSES.index(label)] += 1.0
-    spans = tuple(Spoken(2.0 * k, label) for k, label in enumerate(told))
+    spans = tuple(spoken(2.0 * k, label) for k, label in enumerate(told))
     read = lambda first, stop: values[:, first:stop]  # noqa: E731
     return ProbeRecording(n_samples, 100.0, spans, read, states, CLOCK, subject, session, simulated=True)
 
@@ -107,7 +103,7 @@ def test_two_recordings_are_probed_and_it_is_said_what_their_interval_means():
 
 def test_a_label_of_one_recording_is_left_out():
     odd = recording(2)
-    odd = replace(odd, labels=(*odd.labels[:-1], Spoken(57.0, "odd"), Spoken(59.5, "left")))
+    odd = replace(odd, labels=(*odd.labels[:-1], spoken(57.0, "odd"), spoken(59.5, "left")))
     found = run({"a.fif": recording(0), "b.fif": recording(1), "c.fif": odd}, controls=())
     assert found.classes == CLASSES
     assert any("only one recording has them: odd" in warning for warning in found.warnings)
@@ -154,7 +150,7 @@ def test_training_windows_keep_away_from_tested_blocks():
 
 def test_frames_are_those_whose_middle_is_in_the_window():
     states = np.arange(239, dtype=float)[None, :, None]
-    one = replace(recording(0), states={"model": states}, labels=(Spoken(1.0, "left"),))
+    one = replace(recording(0), states={"model": states}, labels=(spoken(1.0, "left"),))
     pooled = cut_recording(one, "label", 1.0, ()).features["model"]
     # Middles are at 0.25 s + 0.25 s * frame: 1.0, 1.25, 1.5 and 1.75 s are those of frames 3 to 6.
     np.testing.assert_allclose(pooled[0, 0], [4.5, np.std([3, 4, 5, 6])], rtol=1e-6)
@@ -197,7 +193,7 @@ def test_recordings_without_labels_or_names_are_refused():
     bare = {name: replace(recording(0), labels=()) for name in ("a.fif", "b.fif")}
     with pytest.raises(DataError, match="No recording has a label"):
         run(bare)
-    apart = {"a.fif": recording(0), "b.fif": replace(recording(1), labels=(Spoken(0, "x"), Spoken(3, "y")))}
+    apart = {"a.fif": recording(0), "b.fif": replace(recording(1), labels=(spoken(0, "x"), spoken(3, "y")))}
     with pytest.raises(DataError, match=r"left \(1\)"):
         run(apart)
     nameless = {name: replace(recording(0), subject="") for name in ("a.fif", "b.fif")}

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from core.errors import InputError, OutputError
-from core.synthetic.meg import LABELS, SIMULATED
+from core.meg.reader import SIMULATED
+from core.synthetic.meg import LABELS
 from core.tasks.meg.requests import SimulateRequest
 from core.tasks.meg.simulation import simulate_meg
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from core.analysis.meg_controls import band_power, covariance
 from core.analysis.recording_probe import Examples, Fold, leave_out
 from core.clock import FrameClock
 from core.errors import DataError
+from core.meg.reader import LabelSpan, open_raw
 
 TARGETS = ("label", "subject", "session")
 
@@ -31,15 +31,6 @@ MOST_WINDOWS = 150
 
 MODEL, RANDOM, BAND_POWER, RIEMANN = "model", "random", "band-power", "riemann"
 CONTROLS = (RANDOM, BAND_POWER, RIEMANN)
-
-
-class LabelledSpan(Protocol):
-    """Where a label holds: seconds from the recording's beginning."""
-
-    @property
-    def onset(self) -> float: ...  # noqa: D102
-    @property
-    def label(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ class ProbeRecording:
 
     n_samples: int
     sampling_rate: float
-    labels: Sequence[LabelledSpan]
+    labels: Sequence[LabelSpan]
     read: Callable[[int, int], np.ndarray]
     states: Mapping[str, np.ndarray]
     clock: FrameClock
@@ -279,3 +270,14 @@ def named_in(path: Path, entity: str) -> str:
         if found := re.search(rf"(?:^|_){entity}-([A-Za-z0-9]+)", part):
             return found[1]
     return ""
+
+
+def who_and_when(path: Path) -> tuple[str, str]:
+    """Subject and session of a recording: by BIDS names, else by what the file says (its subject's id, its day).
+
+    Either is empty where nothing tells it.
+    """
+    info = open_raw(path).raw.info
+    subject, day = info["subject_info"] or {}, info["meas_date"]
+    known = str(subject.get("his_id") or subject.get("id") or ""), "" if day is None else f"{day:%Y-%m-%d}"
+    return named_in(path, "sub") or known[0], named_in(path, "ses") or known[1]

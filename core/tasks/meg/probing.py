@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,8 +18,13 @@ from core.analysis.meg_controls import tangent_rows
 from core.analysis.recording_probe import Examples, Held, Rows, held_gain, held_score, hold_out
 from core.analysis.scores import confusion
 from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
+from core.checkpoints.find import find_model
+from core.clock import FrameClock
+from core.embed.pipeline import plan, stream_states
+from core.embed.recordings import MEG, open_for
 from core.errors import DataError, InputError
 from core.scoring import Estimate
+from core.tasks.encoders import ReadyEncoder, Source, ready_encoder
 from core.tasks.meg.probe_examples import (
     BAND_POWER,
     CONTROLS,
@@ -34,8 +39,12 @@ from core.tasks.meg.probe_examples import (
     cut_recording,
     learnable,
     split_examples,
+    who_and_when,
 )
 from core.tasks.meg.requests import ProbeFindings, ProbeRequest, ProbeScore
+
+if TYPE_CHECKING:
+    from core.meg.signal import MegSignal
 
 _T = TypeVar("_T")
 
@@ -253,16 +262,36 @@ def model_reader(request: ProbeRequest, on_progress: OnProgress) -> tuple[tuple[
     Returns:
         The layers' numbers, and what opens a recording with their states.
     """
-    from core.checkpoints.find import find_model
-    from core.tasks.encoders import Source, ready_encoder
-
     settings = EmbedSettings(model=request.model, layers=request.layers, device=request.device)
     found = find_model(request.model)
     sources = {MODEL: Source(found)} | ({RANDOM: Source(found, request.seed)} if RANDOM in request.controls else {})
     ready = {name: ready_encoder(source, settings, on_progress) for name, source in sources.items()}
+    model = ready[MODEL]
+    if model.encoder.spec.modality != MEG:
+        raise InputError(f"{request.model} is no MEG model. Choose one that pretrain made.")
 
     @contextmanager
     def open_recording(path: Path) -> Iterator[ProbeRecording]:
-        raise NotImplementedError
+        with open_for(path, model.encoder.spec, model.loaded.preprocessor, settings, ignore_progress) as signal:
+            states = {name: _states(one, signal, settings, path) for name, one in ready.items()}
+            yield _as_recording(path, signal, states, model.encoder.spec.clock, request.target)
 
-    return ready[MODEL].layers, open_recording
+    return model.layers, open_recording
+
+
+def _states(ready: ReadyEncoder, signal: "MegSignal", settings: EmbedSettings, path: Path) -> np.ndarray:
+    """States of a whole recording, (layers, frames, dim) float32."""
+    windows = plan(ready.encoder.spec, signal.n_samples, settings, str(path))
+    blocks = stream_states(ready.encoder, ready.runners, signal, windows, ignore_progress)
+    return np.concatenate(list(blocks), axis=1)
+
+
+def _as_recording(
+    path: Path, signal: "MegSignal", states: Mapping[str, np.ndarray], clock: FrameClock, target: str
+) -> ProbeRecording:
+    """Who was recorded is looked up only where it is asked for."""
+    subject, session = ("", "") if target == "label" else who_and_when(path)
+    simulated = bool(signal.facts.get("simulated"))
+    return ProbeRecording(
+        signal.n_samples, signal.sampling_rate, signal.labels, signal.read, states, clock, subject, session, simulated
+    )

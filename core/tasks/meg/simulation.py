@@ -10,7 +10,8 @@ from core.arrays import OnProgress, Progress, ignore_progress
 from core.checkpoints.folders import package_versions
 from core.embed.writers import check_folder
 from core.errors import InputError, OutputError
-from core.synthetic.meg import LABELS, PATTERNS, SIMULATED, VERSION, SimulationSettings, simulate_raw
+from core.meg.reader import SIMULATED
+from core.synthetic.meg import LABELS, PATTERNS, VERSION, SimulationSettings, simulate_raw
 from core.tasks.meg.requests import SimulateRequest, Simulation
 
 if TYPE_CHECKING:
