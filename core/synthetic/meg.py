@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.errors import InputError
+from core.meg.layouts import info_of, layout_info
 from core.meg.reader import SIMULATED
 
 if TYPE_CHECKING:
     import mne
+
+LAYOUT = "neuromag306"
 
 VERSION = 1
 """Of the simulation: another number, other values from the same seed."""
@@ -204,15 +207,7 @@ def simulate_raw(settings: SimulationSettings) -> "mne.io.RawArray":
 
 def make_info(settings: SimulationSettings, head: np.random.Generator) -> "mne.Info":
     """The 306 sensors of MNE's canonical table, and where this subject's head is in the helmet."""
-    import mne
-
-    table = mne.channels.read_meg_canonical_info("neuromag", verbose="ERROR")
-    kinds = ["mag" if name.endswith("1") else "grad" for name in table["ch_names"]]
-    info = mne.create_info(table["ch_names"], settings.sampling_rate, kinds)
-    for channel, known in zip(info["chs"], table["chs"], strict=True):
-        channel.update(
-            {key: known[key] for key in ("coil_type", "coord_frame", "kind", "unit")}, loc=known["loc"].copy()
-        )
+    info = info_of(LAYOUT, layout_info(LAYOUT)["ch_names"], settings.sampling_rate)
     with info._unlock():
         info["dev_head_t"] = _head_position(head)
         info["line_freq"] = LINE_FREQUENCY

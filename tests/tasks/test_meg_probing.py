@@ -1,3 +1,4 @@
+import json
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,17 @@ import pytest
 from core.arrays import ignore_progress
 from core.clock import FrameClock
 from core.errors import DataError, InputError
+from core.meg.layouts import layout
 from core.meg.reader import LabelSpan
+from core.models.model_input import to_preprocessor
+from core.sensors import ModelInput, Preparation, Statistics
+from core.synthetic.meg import LABELS
 from core.tasks.meg.probe_examples import ProbeRecording, cut_recording, named_in
 from core.tasks.meg.probe_text import probe_as_text, probe_rows
 from core.tasks.meg.probing import check_request, probe_meg, probe_recordings
-from core.tasks.meg.requests import ProbeRequest
+from core.tasks.meg.requests import ProbeRequest, SimulateRequest
+from core.tasks.meg.simulation import simulate_meg
+from tests.tiny_meg import save_tiny_meg
 
 CLOCK = FrameClock(hop=25, field=50, sampling_rate=100)
 LAYERS = (0, 3, 6)
@@ -214,3 +221,56 @@ def test_recordings_without_labels_or_names_are_refused():
 )
 def test_names_as_bids_writes_them(path, entity, name):
     assert named_in(Path(path), entity) == name
+
+
+# ----------------------------------------------------------------------------------------------- with a real checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A Meg2Vec with random weights for 306 channels."""
+    config = {"in_channels": 306, "num_hidden_layers": 1}
+    folder = tmp_path_factory.mktemp("models") / "meg2vec-tiny"
+    save_tiny_meg(folder, **config)
+    sensors = layout("neuromag306")
+    std = np.where(np.array(sensors.kinds) == "mag", 2e-13, 5e-12)
+    wanted = ModelInput(Preparation(), sensors, Statistics(np.zeros(306), std), simulated=True)
+    (folder / "preprocessor_config.json").write_text(json.dumps(to_preprocessor(wanted)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Two sessions of each of two heads."""
+    folder = tmp_path_factory.mktemp("recordings")
+    paths = [folder / f"sub-{k // 2}_ses-{k % 2}_meg.fif" for k in range(4)]
+    for number, path in enumerate(paths):
+        simulate_meg(SimulateRequest(path, seconds=30.0, seed=number, subject=number // 2))
+    return tuple(paths)
+
+
+def test_a_checkpoint_is_probed_from_files(checkpoint, simulated):
+    """Random weights know nothing: the model scores as its control does; both are near chance."""
+    seen = []
+    request = ProbeRequest(str(checkpoint), simulated, device="cpu", controls=("random", "band-power"))
+    found = probe_meg(request, seen.append)
+    assert [score.name for score in found.scores] == ["model", "random", "band-power"]
+    assert len(score_of(found, "model").by_layer) == 2 and found.facts["layers"] == [0, 1]
+    assert set(found.classes) <= set(LABELS) and found.folds == 4
+    assert found.warnings[0] == "4 of 4 recordings are simulated."
+    assert {"recordings", "probe"} <= {step.stage for step in seen}
+
+
+def test_heads_are_told_apart_by_name_or_by_the_file(checkpoint, simulated, tmp_path):
+    from core.tasks.meg.probe_examples import who_and_when
+
+    plain = tmp_path / "plain.fif"
+    plain.write_bytes(simulated[3].read_bytes())
+    assert who_and_when(simulated[3]) == ("1", "1")
+    assert who_and_when(plain) == ("sim-001", "")
+    found = probe_meg(
+        ProbeRequest(str(checkpoint), simulated, target="subject", device="cpu", controls=("band-power",)),
+        ignore_progress,
+    )
+    assert found.classes == ("0", "1")
+    assert score_of(found, "band-power").score > 0.9
