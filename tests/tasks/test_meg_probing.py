@@ -16,7 +16,7 @@ from core.sensors import ModelInput, Preparation, Statistics
 from core.synthetic.meg import LABELS
 from core.tasks.meg.probe_examples import ProbeRecording, cut_recording, named_in
 from core.tasks.meg.probe_text import probe_as_text, probe_rows
-from core.tasks.meg.probing import check_request, probe_meg, probe_recordings
+from core.tasks.meg.probing import Reader, check_request, probe_meg, probe_recordings
 from core.tasks.meg.requests import ProbeRequest, SimulateRequest
 from core.tasks.meg.simulation import simulate_meg
 from tests.tiny_meg import save_tiny_meg
@@ -62,7 +62,7 @@ def opener(recordings):
 
 def run(recordings, controls=CONTROLS, **other):
     request = ProbeRequest("made", tuple(map(Path, recordings)), controls=controls, **other)
-    return probe_recordings(request, LAYERS, opener(recordings), ignore_progress)
+    return probe_recordings(request, Reader(LAYERS, opener(recordings)), ignore_progress)
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,8 @@ def test_a_checkpoint_is_probed_from_files(checkpoint, simulated):
     assert [score.name for score in found.scores] == ["model", "random", "band-power"]
     assert len(score_of(found, "model").by_layer) == 2 and found.facts["layers"] == [0, 1]
     assert set(found.classes) <= set(LABELS) and found.folds == 4
-    assert found.warnings[0] == "4 of 4 recordings are simulated."
+    assert found.warnings[0] == "The model was trained on simulated recordings."
+    assert "4 of 4 recordings are simulated." in found.warnings
     assert {"recordings", "probe"} <= {step.stage for step in seen}
 
 
@@ -274,3 +275,12 @@ def test_heads_are_told_apart_by_name_or_by_the_file(checkpoint, simulated, tmp_
     )
     assert found.classes == ("0", "1")
     assert score_of(found, "band-power").score > 0.9
+
+
+def test_a_copy_counts_once_and_a_missing_file_is_named(checkpoint, simulated, tmp_path):
+    copy = tmp_path / "copy_meg.fif"
+    copy.write_bytes(simulated[0].read_bytes())
+    with pytest.raises(InputError, match="Got 1 recordings"):
+        probe_meg(ProbeRequest(str(checkpoint), (simulated[0], copy)))
+    with pytest.raises(InputError, match="does not exist"):
+        probe_meg(ProbeRequest(str(checkpoint), (simulated[0], tmp_path / "none.fif")))

@@ -8,7 +8,7 @@ be told from another whatever happens in it.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,8 +21,9 @@ from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
 from core.checkpoints.find import find_model
 from core.clock import FrameClock
 from core.embed.pipeline import plan, stream_states
-from core.embed.recordings import MEG, open_for
+from core.embed.recordings import MEG, SIMULATED, hash_recording, open_model_input, require_modality
 from core.errors import DataError, InputError
+from core.models.model_input import from_preprocessor
 from core.scoring import Estimate
 from core.tasks.encoders import ReadyEncoder, Source, ready_encoder
 from core.tasks.meg.probe_examples import (
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_UNITS = {"recordings": "recording", "probe": "kind of features"}
+
 POOLING = "mean and standard deviation over the frames of a window"
 
 
@@ -64,8 +67,11 @@ def probe_meg(request: ProbeRequest, on_progress: OnProgress = ignore_progress) 
         StrataError: model or recordings cannot be read.
     """
     check_request(request)
-    layers, open_recording = model_reader(request, on_progress)
-    return probe_recordings(request, layers, open_recording, on_progress)
+    kept, notes = _distinct(request.recordings)
+    request = replace(request, recordings=kept)
+    check_request(request)
+    reader = model_reader(request, on_progress)
+    return probe_recordings(request, replace(reader, warnings=(*reader.warnings, *notes)), on_progress)
 
 
 def check_request(request: ProbeRequest) -> None:
@@ -84,48 +90,63 @@ def check_request(request: ProbeRequest) -> None:
         raise InputError(f"Got {count} recordings; a probe needs at least 2, one to train on and one to test.")
 
 
-def probe_recordings(
-    request: ProbeRequest, layers: Sequence[int], open_recording: OpenRecording, on_progress: OnProgress
-) -> ProbeFindings:
-    """Do the same with recordings that are opened by what is handed in.
+def _distinct(recordings: Sequence[Path]) -> tuple[tuple[Path, ...], list[str]]:
+    """Recordings of different content: one that counts twice would be trained on and tested."""
+    first: dict[str, Path] = {}
+    notes = []
+    for path in dict.fromkeys(recordings):
+        if not path.exists():
+            raise InputError(f"{path} does not exist. Check the spelling, and the folder you started in.")
+        before = first.setdefault(hash_recording(path), path)
+        if before != path:
+            notes.append(f"{path.name} holds the same as {before.name}; it counts once.")
+    return tuple(first.values()), notes
 
-    Args:
-        request: See :func:`probe_meg`.
-        layers: Numbers of the layers in the states of a recording, in their order.
-        open_recording: Opens one, with the states of the model, and of the random control if it is wanted.
-        on_progress: See :func:`probe_meg`.
+
+@dataclass(frozen=True)
+class Reader:
+    """What gives recordings with their states.
+
+    Attributes:
+        layers: Numbers of the layers in the states, in their order.
+        open: Opens one, with the states of the model, and of the random control if it is wanted.
+        warnings: What to mind of the model.
     """
+
+    layers: tuple[int, ...]
+    open: OpenRecording
+    warnings: tuple[str, ...] = ()
+
+
+def probe_recordings(request: ProbeRequest, reader: Reader, on_progress: OnProgress) -> ProbeFindings:
+    """Do what :func:`probe_meg` does, with recordings that are opened by what is handed in."""
     check_request(request)
-    paths = tuple(dict.fromkeys(path.resolve() for path in request.recordings))
-    cuts = [_cut(path, request, open_recording) for path in _counted(paths, "recordings", "recording", on_progress)]
+    cuts = [_cut(path, request, reader.open) for path in _counted(request.recordings, "recordings", on_progress)]
     every = Labelled.of(cuts, request.window_seconds)
-    kept, warnings = learnable(every, request.target)
+    kept, left_out = learnable(every, request.target)
     labelled = every.take(kept)
     examples, classes, drawn = split_examples(labelled, request.target)
     kinds = (MODEL, *(name for name in CONTROLS if name in request.controls))
-    found = {
-        name: _probed(name, cuts, kept, examples) for name in _counted(kinds, "probe", "kind of features", on_progress)
-    }
-    scores = tuple(_score(name, held, examples, layers, request.seed) for name, held in found.items())
+    found = {name: _probed(name, cuts, kept, examples) for name in _counted(kinds, "probe", on_progress)}
     counts = Counter(labelled.labels.tolist())
     return ProbeFindings(
         request.target,
         classes,
         {name: counts[name] for name in classes},
-        tuple(path.name for path in paths),
+        tuple(path.name for path in request.recordings),
         len(examples.folds),
         1 / len(classes),
-        scores,
-        (*_what_to_mind(request, cuts, drawn), *warnings),
-        _facts(request, examples, found, drawn, layers),
+        tuple(_score(name, one, examples, reader.layers, request.seed) for name, one in found.items()),
+        (*reader.warnings, *_what_to_mind(request, cuts, drawn), *left_out),
+        _facts(request, examples, found, drawn) | {"layers": list(reader.layers)},
     )
 
 
-def _counted(items: Sequence[_T], stage: str, unit: str, on_progress: OnProgress) -> Iterator[_T]:
+def _counted(items: Sequence[_T], stage: str, on_progress: OnProgress) -> Iterator[_T]:
     for number, item in enumerate(items):
-        on_progress(Progress(stage, number, len(items), unit))
+        on_progress(Progress(stage, number, len(items), _UNITS[stage]))
         yield item
-    on_progress(Progress(stage, len(items), len(items), unit))
+    on_progress(Progress(stage, len(items), len(items), _UNITS[stage]))
 
 
 # ------------------------------------------------------------------------------------------------ features of examples
@@ -210,9 +231,7 @@ def _layer_note(held: Held, means: Held, examples: Examples, layers: Sequence[in
     return f"From means over frames alone: {held_score(means.said, examples).value:.3f}.{varied}"
 
 
-def _facts(
-    request: ProbeRequest, examples: Examples, found: Mapping[str, _Probed], drawn: str, layers: Sequence[int]
-) -> dict[str, Any]:
+def _facts(request: ProbeRequest, examples: Examples, found: Mapping[str, _Probed], drawn: str) -> dict[str, Any]:
     """What a report needs beside the scores; ``gains`` are the model's over each control on the same examples."""
     model = found[MODEL].held
     assert model is not None
@@ -224,7 +243,6 @@ def _facts(
         "n_examples": len(examples.codes),
         "window_seconds": request.window_seconds,
         "pooling": POOLING,
-        "layers": list(layers),
         "interval_over": drawn,
         "n_drawn": len(np.unique(examples.units)),
         "held_out": "whole recordings" if request.target == "label" else "contiguous blocks of each recording",
@@ -256,12 +274,8 @@ def _what_to_mind(request: ProbeRequest, cuts: Sequence[Cut], drawn: str) -> lis
 # ------------------------------------------------------------------------------------------------------------ the model
 
 
-def model_reader(request: ProbeRequest, on_progress: OnProgress) -> tuple[tuple[int, ...], OpenRecording]:
-    """Make a model ready, and its random control if that is wanted.
-
-    Returns:
-        The layers' numbers, and what opens a recording with their states.
-    """
+def model_reader(request: ProbeRequest, on_progress: OnProgress) -> Reader:
+    """Make a model ready, and its random control if that is wanted."""
     settings = EmbedSettings(model=request.model, layers=request.layers, device=request.device)
     found = find_model(request.model)
     sources = {MODEL: Source(found)} | ({RANDOM: Source(found, request.seed)} if RANDOM in request.controls else {})
@@ -269,14 +283,17 @@ def model_reader(request: ProbeRequest, on_progress: OnProgress) -> tuple[tuple[
     model = ready[MODEL]
     if model.encoder.spec.modality != MEG:
         raise InputError(f"{request.model} is no MEG model. Choose one that pretrain made.")
+    wanted = from_preprocessor(model.loaded.preprocessor)
 
     @contextmanager
     def open_recording(path: Path) -> Iterator[ProbeRecording]:
-        with open_for(path, model.encoder.spec, model.loaded.preprocessor, settings, ignore_progress) as signal:
+        require_modality(path, MEG, request.model)
+        with open_model_input(path, wanted, settings) as signal:
             states = {name: _states(one, signal, settings, path) for name, one in ready.items()}
             yield _as_recording(path, signal, states, model.encoder.spec.clock, request.target)
 
-    return model.layers, open_recording
+    simulated = (SIMULATED[0],) if wanted.simulated else ()
+    return Reader(model.layers, open_recording, (*simulated, *model.loaded.warnings, *model.choice.warnings))
 
 
 def _states(ready: ReadyEncoder, signal: "MegSignal", settings: EmbedSettings, path: Path) -> np.ndarray:
