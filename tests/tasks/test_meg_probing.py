@@ -206,6 +206,9 @@ def test_recordings_without_labels_or_names_are_refused():
     nameless = {name: replace(recording(0), subject="") for name in ("a.fif", "b.fif")}
     with pytest.raises(DataError, match=r"a\.fif does not say its subject"):
         run(nameless, target="subject")
+    brief = {f"{n}.fif": recording(n, subject=str(n), seconds=4) for n in range(2)}
+    with pytest.raises(DataError, match=r"Got 4 windows of 2 s in 2 recordings; that is too few"):
+        run(brief, target="subject")
     with pytest.raises(DataError, match="of one subject"):
         run({"a.fif": recording(0), "b.fif": recording(1)}, target="subject")
 

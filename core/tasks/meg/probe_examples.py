@@ -238,6 +238,9 @@ def split_examples(examples: Labelled, target: str) -> tuple[Examples, tuple[str
 
     Returns:
         The examples, the classes' names in order, and what the interval draws.
+
+    Raises:
+        DataError: there are too few windows to hold some of them out.
     """
     names, codes = np.unique(examples.labels, return_inverse=True)
     recordings = np.unique(examples.recordings, return_inverse=True)[1]
@@ -251,6 +254,11 @@ def split_examples(examples: Labelled, target: str) -> tuple[Examples, tuple[str
     else:
         parts = examples.blocks()
         folds = tuple(_beside_left_out(examples, parts, block) for block in range(int(parts.max()) + 1))
+    if any(len(np.unique(parts[train])) < 2 for train, _ in folds):
+        raise DataError(
+            f"Got {len(codes)} windows of {examples.seconds:g} s in {n_recordings} recordings; that is too few to hold "
+            "some out. Give longer recordings, or take a shorter window."
+        )
     return Examples(codes.reshape(-1), units, parts, folds, len(names)), tuple(names.tolist()), drawn
 
 
