@@ -151,7 +151,7 @@ def test_a_label_is_not_in_the_mean_of_a_sensor():
     """No sensor's mean over a span tells its label: the best of 306 F statistics is what chance gives."""
     from scipy.stats import f_oneway
 
-    long = simulate_raw(replace(SETTINGS, seconds=150)).filter(1, None, verbose="ERROR")
+    long = simulate_raw(replace(SETTINGS, seconds=100)).filter(1, None, verbose="ERROR")
     values = long.get_data()
     groups = {label: [] for label in LABELS}
     for span in long.annotations:
