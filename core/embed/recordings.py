@@ -13,7 +13,7 @@ from core.arrays import EmbedSettings, OnProgress, ignore_progress
 from core.audio.reader import AudioInfo, probe
 from core.audio.signal import Signal, hash_file, open_signal
 from core.errors import CheckpointError, InputError
-from core.meg import parts
+from core.meg import content as meg_content
 from core.meg.reader import is_meg
 from core.models.model_input import from_preprocessor
 from core.records import to_plain
@@ -111,12 +111,12 @@ def hash_recording(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    return parts.hash_recording(path) if modality_of(path) == MEG else hash_file(path)
+    return meg_content.hash_recording(path) if modality_of(path) == MEG else hash_file(path)
 
 
 def size_of(path: Path) -> int:
     """Bytes of a recording, all its files; see :func:`hash_recording`."""
-    return parts.size_of(path)
+    return meg_content.size_of(path) if modality_of(path) == MEG else path.stat().st_size
 
 
 def is_unchanged(path: Path, sha256: str | None) -> bool:

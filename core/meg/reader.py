@@ -146,7 +146,9 @@ def bti_parts(path: Path) -> tuple[Path, Path, Path | None] | None:
 
 def _is_bti_data(path: Path) -> bool:
     """4D names its data like ``c,rfDC`` or ``e,rfhp1.0Hz``, and ``hc,...`` what a coil of the head gave."""
-    return path.suffix != ".fif" and ("pdf" in path.name.lower() or bool(re.match(r"[a-z]*,r[fh]", path.name)))
+    return path.suffix.lower() not in (".fif", ".pdf") and (
+        "pdf" in path.name.lower() or bool(re.match(r"[a-z]*,r[fh]", path.name))
+    )
 
 
 def _suffix_of(path: Path) -> str:

@@ -95,7 +95,9 @@ def _how(told: dict[str, Any]) -> str:
     parts = [_chosen(kind, told) for kind in ("device", "engine", "precision") if told.get(kind)]
     taken, length = told.get("seconds_taken"), told.get("duration_seconds")
     if taken and length:
-        parts.append(f"{length:,.1f} s of {_material(told)} in {_seconds(taken)}, {length / taken:,.1f} times real time.")
+        parts.append(
+            f"{length:,.1f} s of {_material(told)} in {_seconds(taken)}, {length / taken:,.1f} times real time."
+        )
     return " ".join(parts)
 
 
