@@ -13,10 +13,9 @@ from core.arrays import EmbedSettings, OnProgress, ignore_progress
 from core.audio.reader import AudioInfo, probe
 from core.audio.signal import Signal, hash_file, open_signal
 from core.errors import CheckpointError, InputError
-from core.meg import content as meg_content
+from core.meg import parts
 from core.meg.reader import is_meg
 from core.models.model_input import from_preprocessor
-from core.records import to_plain
 from core.sensors import ModelInput
 
 if TYPE_CHECKING:
@@ -111,12 +110,12 @@ def hash_recording(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    return meg_content.hash_recording(path) if modality_of(path) == MEG else hash_file(path)
+    return parts.hash_recording(path) if modality_of(path) == MEG else hash_file(path)
 
 
 def size_of(path: Path) -> int:
     """Bytes of a recording, all its files; see :func:`hash_recording`."""
-    return meg_content.size_of(path) if modality_of(path) == MEG else path.stat().st_size
+    return parts.size_of(path) if modality_of(path) == MEG else path.stat().st_size
 
 
 def is_unchanged(path: Path, sha256: str | None) -> bool:
@@ -184,11 +183,11 @@ def facts_of(path: Path, signal: AnySignal, settings: EmbedSettings) -> dict[str
             "channel": "mean of all" if channel is None else channel,
         }
     return shared | {
-        "input_sha256": hash_recording(path),
+        "input_sha256": signal.sha256,
         "sensors": list(signal.sensors.names),
         "numpy_rate": settings.numpy_rate,
         "annotations": [[span.onset, span.duration, span.label] for span in signal.labels],
-        **to_plain(signal.facts),
+        **signal.facts,
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from core.embed.inputs import is_corpus, list_inputs
 from core.embed.recordings import modality_of
 from core.errors import InputError
-from core.meg.content import hash_recording, recording_files
+from core.meg.parts import hash_recording, recording_files
 
 
 @pytest.fixture

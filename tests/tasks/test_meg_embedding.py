@@ -11,7 +11,7 @@ from core import tasks
 from core.arrays import EmbedSettings, OutputSettings
 from core.cli.main import main
 from core.errors import InputError, StrataError
-from core.meg.content import hash_recording
+from core.meg.parts import hash_recording
 from tests.meg_models import RATE, save_meg_model, write_meg
 from tests.tiny_models import save_tiny
 
