@@ -5,7 +5,7 @@ import json
 import mne
 import numpy as np
 
-from core.meg.layouts import layout
+from core.meg.layouts import info_of, layout
 from core.models.model_input import to_preprocessor
 from core.sensors import ModelInput, Preparation, Statistics
 from tests.tiny_meg import save_tiny_meg
@@ -34,11 +34,8 @@ def write_meg(path, seconds=6.0, seed=0, annotations=(), rate=RATE):
     sensors = layout(LAYOUT)
     rng, times = np.random.default_rng(seed), np.arange(round(seconds * rate)) / rate
     values = rng.standard_normal((306, len(times))) + 2 * np.sin(2 * np.pi * 10 * times)
-    info = mne.create_info(list(sensors.names), rate, list(sensors.kinds))
-    for channel, position, normal in zip(info["chs"], sensors.positions, sensors.orientations, strict=True):
-        channel["loc"][:3], channel["loc"][9:12] = position, normal
     scale = np.where(np.array(sensors.kinds) == "mag", 1e-12, 2e-11)
-    raw = mne.io.RawArray(values * scale[:, None], info, verbose="error")
+    raw = mne.io.RawArray(values * scale[:, None], info_of(LAYOUT, sensors.names, rate), verbose="error")
     onsets, durations, labels = zip(*annotations, strict=True) if annotations else ((), (), ())
     raw.set_annotations(mne.Annotations(onsets, durations, labels))
     raw.save(path, overwrite=True, verbose="error")
