@@ -44,7 +44,7 @@ def note(text: str) -> str:
 def about_limits(max_minutes: float, max_upload_mb: float) -> str:
     """Say what may be sent."""
     limits = f"up to {in_words(max_minutes * 60)} and {max_upload_mb:,.0f} MB"
-    what = "Any common audio or video format, for MEG models .fif, .con, .sqd or .npy"
+    what = "Any common audio or video format, for MEG models .fif, .con or .sqd"
     return f'<p class="strata-note">{what}; {limits}.</p>'
 
 
