@@ -29,13 +29,14 @@ def save_meg_model(folder, **changes):
     return folder
 
 
-def write_meg(path, seconds=6.0, seed=0, annotations=(), rate=RATE):
+def write_meg(path, seconds=6.0, seed=0, annotations=(), rate=RATE, description=None):
     """Write noise on the layout's 306 sensors: white, with an alpha rhythm on all of them."""
     sensors = layout(LAYOUT)
     rng, times = np.random.default_rng(seed), np.arange(round(seconds * rate)) / rate
     values = rng.standard_normal((306, len(times))) + 2 * np.sin(2 * np.pi * 10 * times)
     scale = np.where(np.array(sensors.kinds) == "mag", 1e-12, 2e-11)
     raw = mne.io.RawArray(values * scale[:, None], info_of(LAYOUT, sensors.names, rate), verbose="error")
+    raw.info["description"] = description
     onsets, durations, labels = zip(*annotations, strict=True) if annotations else ((), (), ())
     raw.set_annotations(mne.Annotations(onsets, durations, labels))
     raw.save(path, overwrite=True, verbose="error")

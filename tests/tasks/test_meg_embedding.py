@@ -108,6 +108,10 @@ def test_what_is_simulated_says_so_first(model, recording, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"simulated": True}))
     facts = tasks.embed(recording, settings(simulated), OutputSettings(tmp_path / "1")).info.metadata
     assert facts["warnings"][0] == "The model was trained on simulated recordings."
+    made = write_meg(tmp_path / "made_raw.fif", description="Simulated by Strata, seed 0")
+    facts = tasks.embed(made, settings(simulated), OutputSettings(tmp_path / "3")).info.metadata
+    assert facts["warnings"][1] == "The recording is simulated."
+    assert facts["simulated"] is True
     plain = tasks.embed(recording, settings(model), OutputSettings(tmp_path / "2")).info.metadata
     assert not any("simulated" in warning for warning in plain["warnings"])
 

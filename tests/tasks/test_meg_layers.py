@@ -9,7 +9,7 @@ import pytest
 from core import tasks
 from core.arrays import EmbedSettings
 from core.cli.main import main
-from core.errors import InputError
+from core.errors import DataError, InputError
 from core.findings import LayersSettings
 from tests.meg_models import save_meg_model, write_meg
 from tests.tiny_models import save_tiny
@@ -69,6 +69,24 @@ def test_layers_are_held_against_band_powers_and_labels_and_what_is_left_out_say
         assert set(found.skipped) == {
             *("phone_cca", "word_cca", "phone_mi", "word_mi", "phone_accuracy", "speaker_accuracy"),
         }
+
+
+def test_annotations_are_rows_too(model, recordings, analysed):
+    settings = replace(QUICK, span="label", control=False, properties=False)
+    (found,) = tasks.analyse_layers(request(model, recordings, analysed[1], settings)).findings.models
+    assert found.table.labels["label"].tolist() == ["face", "house", "face", "house"] * 3
+    np.testing.assert_allclose(found.table.start, [1, 5, 9, 11] * 3)
+    np.testing.assert_allclose(found.table.stop, [4, 9, 11, 14] * 3)
+
+
+def test_rows_of_annotations_need_some(model, analysed, tmp_path):
+    bare = write_meg(tmp_path / "bare_raw.fif", 4.0)
+    asked = request(model, bare, tmp_path / "features", replace(QUICK, span="label", control=False))
+    with pytest.raises(DataError, match=r"bare_raw\.fif has no annotations; the span label needs them"):
+        tasks.analyse_layers(asked)
+    save_tiny(tmp_path / "speech", "wav2vec2")
+    with pytest.raises(InputError, match="speech takes sound"):
+        tasks.analyse_layers(replace(asked, embed=EmbedSettings(str(tmp_path / "speech"))))
 
 
 def test_the_control_has_other_weights_and_the_same_rows(analysed):
