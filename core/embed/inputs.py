@@ -11,19 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.arrays import EmbedSettings, OutputSettings
-from core.embed.recordings import AUDIO
+from core.embed.recordings import AUDIO, AUDIO_SUFFIXES
 from core.embed.writers import check_base
 from core.errors import InputError
 from core.meg.reader import MEG_SUFFIXES, bti_parts, find_recordings, is_meg
 
-# Suffixes taken for recordings inside a folder; a file that is named is read whatever it is called.
-AUDIO_SUFFIXES = tuple(
-    f".{name}"
-    for name in (
-        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "m4a", "m4b", "aac", "mp4", "webm", "weba", "mka"),
-        *("aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64", "wma", "amr", "3gp"),
-    )
-)
 MANIFESTS = {".csv": ",", ".tsv": "\t"}
 # Base name at the top of the output folder that the corpus keeps for itself (summary.json).
 KEPT_NAME = "summary"

@@ -26,6 +26,14 @@ AnySignal: TypeAlias = "Signal | MegSignal"
 """A recording as a model takes it: mono samples, or (channels, samples)."""
 
 AUDIO, MEG = "audio", "meg"
+# Suffixes taken for recordings inside a folder; a file that is named is read whatever it is called.
+AUDIO_SUFFIXES = tuple(
+    f".{name}"
+    for name in (
+        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "m4a", "m4b", "aac", "mp4", "webm", "weba", "mka"),
+        *("aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64", "wma", "amr", "3gp"),
+    )
+)
 TAKES = {AUDIO: "sound", MEG: "MEG (.fif, CTF .ds, KIT .con or .sqd, BTi, .npy)"}
 """What models of each modality take, in words."""
 
@@ -63,7 +71,8 @@ def probe_recording(path: Path, numpy_rate: float | None = None) -> RecordingInf
 
 def modality_of(path: Path) -> str:
     """Tell by name whether a recording is ``meg`` or, like everything else, ``audio``."""
-    return MEG if is_meg(path) else AUDIO
+    # Of a file without a known suffix its neighbours are looked at: too slow for every sound of a large folder.
+    return AUDIO if path.suffix.lower() in AUDIO_SUFFIXES or not is_meg(path) else MEG
 
 
 def require_modality(path: Path, modality: str, model: str) -> None:

@@ -65,6 +65,14 @@ def test_a_folder_of_sound_with_a_pdf_and_a_config_is_no_recording(tmp_path):
     assert names(list_inputs([tmp_path])) == [("a", None)]
 
 
+def test_the_neighbours_of_a_sound_are_not_looked_at(tmp_path, monkeypatch):
+    """Each of many files would list its whole folder."""
+    for name in ("a.wav", "b.xyz"):
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(type(tmp_path), "iterdir", lambda _: pytest.fail("the folder was listed"))
+    assert {modality_of(tmp_path / name) for name in ("a.wav", "b.xyz")} == {"audio"}
+
+
 def test_a_folder_without_meg_is_one_sentence(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"x")
     with pytest.raises(InputError, match="no MEG recording"):

@@ -175,3 +175,11 @@ def test_numpy_takes_its_rate_from_the_flag(model, recording, tmp_path):
     one = tasks.embed(array, settings(model, numpy_rate=RATE), OutputSettings(tmp_path / "out"))
     other = tasks.embed(recording, settings(model), OutputSettings(tmp_path / "out"))
     np.testing.assert_allclose(one.embeddings(), other.embeddings(), atol=1e-3)
+
+
+def test_emotions_need_a_speech_model(model, tmp_path):
+    from core.tasks.emotion.examples import with_layer
+    from core.tasks.emotion.requests import EmotionRequest
+
+    with pytest.raises(InputError, match="tiny-meg takes MEG; emotions are told from sound"):
+        with_layer(EmotionRequest(tmp_path, tmp_path, embed=settings(model)))
