@@ -45,7 +45,7 @@ def test_lists_name_folders_too(ctf, tmp_path):
     manifest = tmp_path / "list.csv"
     manifest.write_text("file,base\nin/s1.ds,first\nin/gone.ds,second\n")
     items = list_inputs([manifest], "meg")
-    assert [item.base for item in items][0] == "first"
+    assert items[0].base == "first"
     assert items[0].error is None
     assert "does not exist" in items[1].error
 

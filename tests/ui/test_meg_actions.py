@@ -1,4 +1,4 @@
-"""The tabs "Embed" and "Layers" with a MEG recording and a MEG model, without a browser: what is shown, what is said."""
+"""The tabs "Embed" and "Layers" with MEG, without a browser: what is shown, what is said."""
 
 from types import SimpleNamespace
 
