@@ -13,7 +13,7 @@ from core.sensors import Preparation
 from core.tasks.meg import preparing
 from core.tasks.meg.preparing import prepare_meg
 from core.tasks.meg.requests import PrepareRequest
-from tests.meg.recordings import Planted, save_raw
+from tests.meg.recordings import Planted, make_raw, save_raw
 
 NATIVE = Preparation(layout="native")
 LENGTH = 250
@@ -82,7 +82,7 @@ def test_training_segments_have_unit_variance_by_kind(done):
 
 def test_a_segment_equals_what_the_model_will_read_of_that_recording(done, corpus):
     data = open_prepared(done.folder)
-    for segment, record in zip(data.segments("train"), data.manifest.segments, strict=False):
+    for segment in data.segments("train"):
         record = next(one for one in data.manifest.segments if one.name == segment.name)
         with open_meg(corpus / segment.recording, data.model_input) as signal:
             expected = signal.read(record.start, record.start + LENGTH)
@@ -92,15 +92,11 @@ def test_a_segment_equals_what_the_model_will_read_of_that_recording(done, corpu
 def test_statistics_are_of_what_trains_alone(corpus, done, tmp_path):
     """The recording that evaluates, a hundred times as strong, changes nothing but its own segments."""
     held_out = next(row["name"] for row in done.recordings if row["parts"] == ["eval"])
-    assert held_out.startswith("sub-0")
     louder = tmp_path / "corpus"
     louder.mkdir()
     for path in corpus.iterdir():
         (louder / path.name).write_bytes(path.read_bytes())
-    planted = Planted(channels=6, seconds=4.5, seed=9)
-    from tests.meg.recordings import make_raw
-
-    raw = make_raw(planted)
+    raw = make_raw(Planted(channels=6, seconds=4.5, seed=9))
     raw._data *= 100
     raw.save(louder / held_out, overwrite=True, fmt="double", verbose=False)
     other = prepare_meg(ask(louder, tmp_path / "prepared"))
@@ -176,7 +172,7 @@ def test_bad_recordings_are_all_named_and_nothing_is_left_out_silently(corpus, t
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     (mixed / "good_raw.fif").write_bytes((corpus / "sub-03_meg.fif").read_bytes())
-    (mixed / "torn_raw.fif").write_bytes((corpus / "sub-02_meg.fif").read_bytes()[:2000])
+    (mixed / "torn_raw.fif").write_bytes(b"no recording" * 100)
     save_raw(mixed / "slow_raw.fif", Planted(channels=6, seconds=20, rate=90.0))
     save_raw(mixed / "short_raw.fif", Planted(channels=6, seconds=1))
     output = tmp_path / "prepared"
