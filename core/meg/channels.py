@@ -1,8 +1,9 @@
 """Any system's channels in the order of the sensors that a model takes.
 
-By name where the names are there; else by MNE's field interpolation (Hauk and Stenroos 2014 describe its kind;
-:meth:`mne.io.Raw.interpolate_to`): what would the target's coils measure, given the field that these coils measured, if all of
-its sources lay in a sphere inside the head?
+By name where the names are there; else by MNE's field interpolation (:meth:`mne.io.Raw.interpolate_to`; minimum norm
+estimates after Hämäläinen and Ilmoniemi 1994): what would the target's coils measure, given what these coils measured,
+if all sources lay in a sphere inside the head? What comes from elsewhere (sensor noise, magnets in the room) does not
+survive it, so recordings that were Maxwell-filtered come through best.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def fit_channels(raw: BaseRaw, sensors: Sensors, preparation: Preparation) -> tu
         preparation: ``layout``, ``fit_channels`` and ``bads`` count here.
 
     Returns:
-        tuple: a recording with exactly the layout's channels, in its order and under its names (``native``: with the MEG
-        channels as they were), and what was done. The samples are read only where they had to be computed.
+        tuple: a recording with exactly the layout's channels, in its order and under its names (``native``: with the
+        MEG channels as they were), and what was done. Samples are read only where some had to be computed.
 
     Raises:
         InputError: the layout cannot be reached in the way asked for.
@@ -86,8 +87,8 @@ def fit_channels(raw: BaseRaw, sensors: Sensors, preparation: Preparation) -> tu
         return _by_name(raw, target, places, preparation)
     if preparation.fit_channels == "names":
         raise InputError(
-            f"{_name(raw)} lacks {_some(_missing(target, places))} of {target.system}. Use --fit-channels interpolate to "
-            "compute them from its own sensors, or a model that takes sensors by position."
+            f"{_name(raw)} lacks {_some(_missing(target, places))} of {target.system}. Use --fit-channels interpolate "
+            "to compute them from its own sensors, or a model that takes sensors by position."
         )
     return _interpolated(raw, sensors, target, preparation)
 
@@ -137,7 +138,9 @@ def _padded(raw: BaseRaw, target: Sensors, places: np.ndarray, preparation: Prep
     values = np.zeros((len(target), raw.n_times))
     values[places >= 0] = raw.get_data(verbose="ERROR")[places[places >= 0]]
     padded = RawArray(values, _info_like(raw.info, target), raw.first_samp, verbose="ERROR")
-    told = f"{len(missing)} of {len(target)} rows are zeros and {len(dropped)} channels were left out (--fit-channels pad)."
+    told = (
+        f"{len(missing)} of {len(target)} rows are zeros and {len(dropped)} channels are left out (fit_channels pad)."
+    )
     return padded.set_annotations(raw.annotations, verbose="ERROR"), replace(report, warnings=(*report.warnings, told))
 
 
@@ -192,8 +195,8 @@ def _interpolated(
 def _move(sensors: Sensors, target: Sensors) -> np.ndarray:
     """Metres (3,) by which the sensors' device frame has to be moved for the two helmets to lie in one place.
 
-    Systems count from different points (KIT from one 7 cm below Neuromag's), and MNE takes the coordinates as they are. The
-    sensors are moved only where that brings them nearer to the target's.
+    Systems count from different points (KIT from one 7 cm below Neuromag's), and MNE takes the coordinates as they are.
+    The sensors are moved only where that brings them nearer to the target's.
     """
     if not sensors.are_located or len(sensors) < 4:
         return np.zeros(3)
@@ -220,8 +223,8 @@ def _check_cover(raw: BaseRaw, good: Sensors, target: Sensors, move: np.ndarray)
     far = int((_nearest(good, target, move) > NEAR).sum())
     if 2 * far > len(target):
         raise InputError(
-            f"{_name(raw)} has {len(good)} good MEG channels, and {far} of the {len(target)} sensors of {target.system} have "
-            f"none within {NEAR * 100:g} cm: too few to interpolate from. {ways_out}, or choose another --layout."
+            f"{_name(raw)} has {len(good)} good MEG channels, and {far} of {len(target)} sensors of {target.system} "
+            f"have none within {NEAR * 100:g} cm: too few to interpolate from. {ways_out}, or choose another --layout."
         )
     if not far:
         return ()
@@ -242,7 +245,7 @@ def _move_device_frame(raw: BaseRaw, move: np.ndarray) -> None:
 
 
 def _place_head(raw: BaseRaw) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Where the head's centre is, in the head frame; without a head position the head is put into the helmet's middle."""
+    """Where the head's centre is, in the head frame; a head of unknown position is put into the helmet's middle."""
     from mne.transforms import Transform
 
     known = raw.info["dev_head_t"]
