@@ -97,6 +97,13 @@ def test_what_is_no_meg_by_its_name_is_refused(data, name, message):
         open_raw(data / name)
 
 
+def test_a_folder_with_a_paper_and_a_configuration_is_no_bti(tmp_path):
+    for name in ("paper.pdf", "config.json", "config.yaml"):
+        (tmp_path / name).write_text("")
+    assert not is_meg(tmp_path)
+    assert not is_meg(tmp_path / "paper.pdf")
+
+
 def test_truncated_and_damaged_files_are_refused(data, tmp_path):
     whole = (data / "elekta306" / "141027_cropped_90Hz_raw.fif").read_bytes()
     for name, content in (("cut_raw.fif", whole[:20_000]), ("text_raw.fif", b"not a recording"), ("no_raw.fif", b"")):
