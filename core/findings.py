@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-SPANS = ("frame", "phone", "word")
+SPANS = ("frame", "phone", "word", "label")
 SIMILARITIES = ("cka", "cosine", "pwcca")
 
 
@@ -21,7 +21,7 @@ class LayersSettings:
     Attributes:
         layers: ``all`` or numbers such as ``0,6,12``.
         span: ``frame``; ``phone`` (mean of the middle third) or ``word`` (mean of all its frames), which need
-            alignments.
+            alignments; ``label`` (mean of all its frames), an annotation of a MEG recording.
         alignments: Folder with an alignment for each recording, found by its name; None for none.
         num_files: Recordings to take at most, in their order; None for all.
         similarity: ``cka`` (unbiased, linear), ``cosine`` (row by row) or ``pwcca`` (held out).
@@ -286,5 +286,5 @@ class LayersFindings:
 
     @property
     def span(self) -> str:
-        """What a row is: frame, phone or word."""
+        """What a row is: frame, phone, word or label."""
         return self.settings.span

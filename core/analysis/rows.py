@@ -269,8 +269,8 @@ class SpanRows(_FileRows):
         marks: Mapping[str, Mapping[str, str]] | None = None,
         layers: Sequence[int] | None = None,
     ) -> None:
-        if span not in ("phone", "word"):
-            raise InputError(f"Got the span {span!r}; expected phone or word.")
+        if span not in ("phone", "word", "label"):
+            raise InputError(f"Got the span {span!r}; expected phone, word or label.")
         self.span = span
         self._segments: list[tuple[Segment, ...]] = []
         self._tables: list[SpanTable] = []
@@ -322,12 +322,13 @@ class SpanRows(_FileRows):
         return self._tables[index].start[rows], self._tables[index].stop[rows]
 
     def _label_kinds(self) -> list[str]:
-        return [self.span] if self.span == "word" else super()._label_kinds()  # a word has many phones
+        # A word has many phones, an annotation many of both.
+        return super()._label_kinds() if self.span == "phone" else [self.span]
 
     def _labels(self, index: int, rows: np.ndarray) -> dict[str, np.ndarray]:
         own = {self.span: np.array([self._segments[index][row].label for row in rows])}
         words = self.alignments[self.recordings[index]].tiers.get("word")
-        if self.span == "word" or words is None:
+        if self.span != "phone" or words is None:
             return own
         start, stop = self.times(index, rows)
         return own | {"word": labels_at(words, (start + stop) / 2)}

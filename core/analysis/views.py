@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.analysis.image import FrameImage, frame_image
 from core.analysis.bands import BANDS, WINDOW_SECONDS, Sensed, power_spectrum
+from core.analysis.image import FrameImage, frame_image
 from core.analysis.projection import Projection, pca_path
 from core.analysis.spectrogram import FLOOR_DB, Spectrogram, SpectrogramBuilder
 from core.arrays import OnProgress, Progress, ignore_progress

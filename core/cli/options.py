@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.arrays import EmbedSettings
 
-_NAMES = ("model", "layers", "device", "engine", "precision")
-_NAMES += ("chunk_seconds", "context_seconds", "channel", "numpy_rate")
+_NAMES = (
+    *("model", "layers", "device", "engine", "precision"),
+    *("chunk_seconds", "context_seconds", "channel", "numpy_rate"),
+)
 
 
 def add_model(group: Any) -> None:

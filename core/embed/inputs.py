@@ -11,19 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.arrays import EmbedSettings, OutputSettings
-from core.embed.recordings import AUDIO
+from core.embed.recordings import AUDIO, AUDIO_SUFFIXES
 from core.embed.writers import check_base
 from core.errors import InputError
-from core.meg.reader import MEG_SUFFIXES, find_recordings, is_meg
+from core.meg.reader import MEG_SUFFIXES, bti_parts, find_recordings, is_meg
 
-# Suffixes taken for recordings inside a folder; a file that is named is read whatever it is called.
-AUDIO_SUFFIXES = tuple(
-    f".{name}"
-    for name in (
-        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "m4a", "m4b", "aac", "mp4", "webm", "weba", "mka"),
-        *("aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64", "wma", "amr", "3gp"),
-    )
-)
 MANIFESTS = {".csv": ",", ".tsv": "\t"}
 # Base name at the top of the output folder that the corpus keeps for itself (summary.json).
 KEPT_NAME = "summary"
@@ -151,7 +143,9 @@ def _walk(root: Path) -> Iterator[_Found]:
 
 def _walk_meg(root: Path) -> list[_Found]:
     """Go through a folder; folders that are recordings and parts of one recording count once."""
-    return [_Found(path, root) for path in find_recordings([root], "*") if not _is_result(path)]
+    found = find_recordings([root], "*")
+    inside = {parts[0] for path in found if path.is_dir() and (parts := bti_parts(path))}
+    return [_Found(path, root) for path in found if path not in inside and not _is_result(path)]
 
 
 def _is_result(path: Path) -> bool:

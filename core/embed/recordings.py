@@ -16,7 +16,6 @@ from core.errors import CheckpointError, InputError
 from core.meg import parts
 from core.meg.reader import is_meg
 from core.models.model_input import from_preprocessor
-from core.records import to_plain
 from core.sensors import ModelInput
 
 if TYPE_CHECKING:
@@ -27,6 +26,14 @@ AnySignal: TypeAlias = "Signal | MegSignal"
 """A recording as a model takes it: mono samples, or (channels, samples)."""
 
 AUDIO, MEG = "audio", "meg"
+# Suffixes taken for recordings inside a folder; a file that is named is read whatever it is called.
+AUDIO_SUFFIXES = tuple(
+    f".{name}"
+    for name in (
+        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "m4a", "m4b", "aac", "mp4", "webm", "weba", "mka"),
+        *("aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64", "wma", "amr", "3gp"),
+    )
+)
 TAKES = {AUDIO: "sound", MEG: "MEG (.fif, CTF .ds, KIT .con or .sqd, BTi, .npy)"}
 """What models of each modality take, in words."""
 
@@ -64,7 +71,8 @@ def probe_recording(path: Path, numpy_rate: float | None = None) -> RecordingInf
 
 def modality_of(path: Path) -> str:
     """Tell by name whether a recording is ``meg`` or, like everything else, ``audio``."""
-    return MEG if is_meg(path) else AUDIO
+    # Of a file without a known suffix its neighbours are looked at: too slow for every sound of a large folder.
+    return AUDIO if path.suffix.lower() in AUDIO_SUFFIXES or not is_meg(path) else MEG
 
 
 def require_modality(path: Path, modality: str, model: str) -> None:
@@ -116,7 +124,7 @@ def hash_recording(path: Path) -> str:
 
 def size_of(path: Path) -> int:
     """Bytes of a recording, all its files; see :func:`hash_recording`."""
-    return parts.size_of(path)
+    return parts.size_of(path) if modality_of(path) == MEG else path.stat().st_size
 
 
 def is_unchanged(path: Path, sha256: str | None) -> bool:
@@ -184,11 +192,11 @@ def facts_of(path: Path, signal: AnySignal, settings: EmbedSettings) -> dict[str
             "channel": "mean of all" if channel is None else channel,
         }
     return shared | {
-        "input_sha256": hash_recording(path),
+        "input_sha256": signal.sha256,
         "sensors": list(signal.sensors.names),
         "numpy_rate": settings.numpy_rate,
         "annotations": [[span.onset, span.duration, span.label] for span in signal.labels],
-        **to_plain(signal.facts),
+        **signal.facts,
     }
 
 

@@ -112,7 +112,9 @@ def _layout(signal: SignalView, layer: ImageView) -> dict[str, Any]:
         dragmode="zoom",
         xaxis=axis(title={"text": "time (s)", "standoff": 6}, anchor="y4", showgrid=False, **span, **spikes),
         yaxis=axis(domain=BANDS["ribbon"], **quiet),
-        yaxis2=axis(domain=BANDS["waveform"], title={"text": "sd" if signal.is_meg else "amplitude"}, nticks=4, fixedrange=True),
+        yaxis2=axis(
+            domain=BANDS["waveform"], title={"text": "sd" if signal.is_meg else "amplitude"}, nticks=4, fixedrange=True
+        ),
         yaxis3=axis(
             domain=BANDS["spectrogram"], title={"text": "Hz"}, type="category", fixedrange=True, showgrid=False, **ticks
         ),

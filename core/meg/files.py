@@ -1,26 +1,10 @@
-"""Files of the MEG floor: what is in them as a hash, and writing them whole or not at all."""
+"""Files of our own on the MEG floor: there as a whole or not at all."""
 
-import hashlib
 import os
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 
 from core.errors import OutputError
-
-_BLOCK = 1 << 20
-
-
-def hash_files(paths: Iterable[Path]) -> str:
-    """SHA-256 of the bytes of one or several files in the order given; of folders with all files in them, by name."""
-    digest = hashlib.sha256()
-    for path in paths:
-        inside = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-        for one in inside:
-            with one.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    digest.update(block)
-    return digest.hexdigest()
 
 
 def write_whole(path: Path, content: bytes) -> None:

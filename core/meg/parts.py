@@ -5,16 +5,20 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.meg.reader import bti_parts
+
 _BIDS_SPLIT = re.compile(r"_split-(\d+)_")
-_BTI_COMPANIONS = ("config", "hs_file")
 
 
 def recording_files(path: Path) -> tuple[Path, ...]:
-    """List all files whose content a recording is read from, the one that names it first.
+    """List all files whose content a recording is read from.
 
     A CTF ``.ds`` is a folder; MNE writes long ``.fif`` files in parts (``a.fif``, ``a-1.fif``, or BIDS's
     ``a_split-01_meg.fif``); BTi has its configuration and head shape beside it, ``.npy`` a ``.json``.
     """
+    bti = bti_parts(path)
+    if bti is not None:
+        return tuple(part for part in bti if part is not None)
     if path.is_dir():
         return tuple(sorted(file for file in path.rglob("*") if file.is_file()))
     beside = (file for file in _beside(path) if file != path and file.is_file())
@@ -32,7 +36,7 @@ def hash_recording(path: Path) -> str:
         return _hash_file(path)
     digest = hashlib.sha256()
     for file in files:
-        # Only what lies below the recording counts as its name: the same recording elsewhere is the same.
+        # The recording's own name does not count: the same one elsewhere is the same.
         name = file.relative_to(path).as_posix() if path.is_dir() else file.name.removeprefix(path.stem)
         digest.update(f"{name}\0{_hash_file(file)}\n".encode())
     return digest.hexdigest()
@@ -44,7 +48,7 @@ def size_of(path: Path) -> int:
     Raises:
         OSError: a file cannot be looked at.
     """
-    return sum(file.stat().st_size for file in recording_files(path)) if path.is_dir() else path.stat().st_size
+    return sum(file.stat().st_size for file in recording_files(path))
 
 
 def _hash_file(path: Path) -> str:
@@ -54,14 +58,10 @@ def _hash_file(path: Path) -> str:
 
 def _beside(path: Path) -> Iterator[Path]:
     """Paths of files that may belong to a recording."""
-    name = path.name
-    if name.lower().endswith((".fif", ".fif.gz")):
+    if path.name.lower().endswith((".fif", ".fif.gz")):
         yield from _parts(path)
     elif path.suffix.lower() == ".npy":
         yield path.with_suffix(".json")
-    elif not path.suffix:
-        yield from (path.with_name(companion) for companion in _BTI_COMPANIONS)
-        yield from (path.with_name(name.replace("pdf", word)) for word in ("config", "hs"))
 
 
 def _parts(path: Path) -> Iterator[Path]:

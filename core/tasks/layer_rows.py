@@ -14,11 +14,14 @@ from core.checkpoints.find import Found, ModelEntry, describe_model, find_model
 from core.checkpoints.load import weight_files
 from core.embed.inputs import CorpusItem, list_inputs
 from core.embed.pipeline import resolve_layers
-from core.embed.recordings import TAKES, check_settings
+from core.embed.recordings import AUDIO, TAKES, check_settings
 from core.errors import DataError, InputError
 from core.findings import SIMILARITIES, SPANS, LayersSettings
 from core.tasks.encoders import Source
 from core.tasks.features import FeatureRun, compute_features, hash_items, read_features, spoken_names
+
+ALIGNED = ("phone", "word")
+"""Spans that need alignments; labels are a MEG recording's own annotations."""
 
 FEWEST_ROWS = 10
 """Rows that anything can be said of."""
@@ -56,7 +59,7 @@ def check_request(request: LayersRequest) -> None:
     for what, value, known in (("span", settings.span, SPANS), ("similarity", settings.similarity, SIMILARITIES)):
         if value not in known:
             raise InputError(f"Got the {what} {value!r}; expected one of {', '.join(known)}.")
-    if settings.span != "frame" and settings.alignments is None:
+    if settings.span in ALIGNED and settings.alignments is None:
         raise InputError(f"The span {settings.span} needs alignments. Name their folder with --alignments.")
     _check_numbers(settings)
     _layer_numbers(settings.layers)
@@ -80,6 +83,10 @@ def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[Featur
     if not request.inputs:
         return [read_features(request.features_dir, request.settings.num_files, request.embed.model)]
     sources, modality = _sources(request)
+    if request.settings.span == "label" and modality == AUDIO:
+        raise InputError(
+            f"The span label is for annotations of MEG; {sources[0].name} takes sound. Use another --span."
+        )
     items = list_inputs(list(request.inputs), modality)[: request.settings.num_files]
     _alignments(items, request.settings)  # before a model runs for an hour
     recordings, notes = hash_items(items)
@@ -159,8 +166,10 @@ def choose_rows(run: FeatureRun, settings: LayersSettings) -> FrameRows | SpanRo
     found = _alignments(run.items, settings)
     names = zip(spoken_names(run.items), run.files, strict=True)
     alignments = {file.name: found[name] for name, file in names if name in found}
+    _require_annotations(run, settings.span)
     alignments |= {file.name: _annotated(file, alignments.get(file.name)) for file in run.files if _annotations(file)}
-    marks = {kind: _marks(run, kind) for kind in ("speaker", "label")}
+    # What a list says of a whole recording comes before annotations, unless these are the rows.
+    marks = {kind: _marks(run, kind) for kind in ("speaker", "label") if kind != settings.span}
     layers = _layer_numbers(settings.layers)
     if settings.span == "frame":
         return FrameRows(run.files, alignments, marks=marks, layers=layers)
@@ -177,10 +186,19 @@ def _alignments(items: Sequence[CorpusItem], settings: LayersSettings) -> dict[s
         return {}
     found = read_alignments(settings.alignments, spoken_names(items))
     for alignment in found.values():
-        if settings.span != "frame" and settings.span not in alignment.tiers:
+        if settings.span in ALIGNED and settings.span not in alignment.tiers:
             held = ", ".join(alignment.tiers) or "nothing"
             raise DataError(f"{alignment.source} holds {held}; the span {settings.span} needs {settings.span}s.")
     return found
+
+
+def _require_annotations(run: FeatureRun, span: str) -> None:
+    without = [file for file in run.files if not _annotations(file)]
+    if span == "label" and without:
+        raise DataError(
+            f"{without[0].recording_path} has no annotations; the span label needs them. Leave this recording out, or "
+            "use --span frame."
+        )
 
 
 def _annotations(file: FeatureFile) -> tuple[Segment, ...]:

@@ -44,7 +44,7 @@ def note(text: str) -> str:
 def about_limits(max_minutes: float, max_upload_mb: float) -> str:
     """Say what may be sent."""
     limits = f"up to {in_words(max_minutes * 60)} and {max_upload_mb:,.0f} MB"
-    what = "Any common audio or video format, for MEG models .fif, .con, .sqd or .npy"
+    what = "Any common audio or video format, for MEG models .fif, .con or .sqd"
     return f'<p class="strata-note">{what}; {limits}.</p>'
 
 
@@ -95,7 +95,9 @@ def _how(told: dict[str, Any]) -> str:
     parts = [_chosen(kind, told) for kind in ("device", "engine", "precision") if told.get(kind)]
     taken, length = told.get("seconds_taken"), told.get("duration_seconds")
     if taken and length:
-        parts.append(f"{length:,.1f} s of {_material(told)} in {_seconds(taken)}, {length / taken:,.1f} times real time.")
+        parts.append(
+            f"{length:,.1f} s of {_material(told)} in {_seconds(taken)}, {length / taken:,.1f} times real time."
+        )
     return " ".join(parts)
 
 

@@ -129,7 +129,7 @@ class LayersActions(TabActions[LayersTasks]):
             compare: Second model on the same recordings, or "none".
             control: Whether to analyse the same architecture with random weights beside.
             layers: "all" or numbers such as "0,6,12"; 0 is the transformer's input.
-            span: What a row is: "frame", "phone" or "word"; the last two need alignments.
+            span: What a row is: "frame"; "phone" or "word", which need alignments; "label", an annotation of MEG.
             similarity: Between layers: "cka", "cosine" or "pwcca".
             max_points: Rows drawn at most.
             device: "auto", "cuda", "mps" or "cpu".
@@ -164,7 +164,7 @@ class LayersActions(TabActions[LayersTasks]):
         sent = sort_uploads(paths)
         if not sent.recordings:
             raise InputError("There is no recording yet. Upload some, or take an example.")
-        if span != "frame" and not sent.aligned:
+        if span in ("phone", "word") and not sent.aligned:
             raise InputError(
                 f"Got the span {span!r} and no alignment for any of the {len(sent.recordings)} recordings. Add "
                 "TextGrid, CTM, CSV or JSON files that are named as the recordings, or take frames."

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.alignment.names import same_name
 from core.alignment.read import is_alignment
 from core.alignment.tables import DELIMITERS, read_text
-from core.embed.inputs import AUDIO_SUFFIXES
+from core.embed.recordings import AUDIO_SUFFIXES
 from core.errors import DataError, InputError
 from core.meg.reader import MEG_SUFFIXES
 
