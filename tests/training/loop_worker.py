@@ -141,13 +141,12 @@ def killed(folder):
             train_large(folder)
             os._exit(0)
         seen = reached[-1] if reached else 0
-        while not partial.exists() or (seen and step_of(folder) <= seen):
+        while not partial.exists() or not (folder / "state.pt").exists() or step_of(folder) <= seen:
             time.sleep(0.0005)
-        time.sleep(delays.uniform(0, 0.02))
+        time.sleep(delays.uniform(0, 0.05))
         os.kill(child, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        if (folder / "state.pt").exists():
-            reached.append(read_state(folder / "state.pt")["progress"]["update"])
+        reached.append(read_state(folder / "state.pt")["progress"]["update"])
     same = torch.equal(weights(train_large(folder)), whole)
     print(json.dumps({"reached": reached, "same": same}))
 
