@@ -215,7 +215,8 @@ class _Run:
     def _refuse_infinite(self) -> None:
         """End the run if a gradient was not finite; on a GPU this waits for it, so it comes with lines and states."""
         if not self.finite:
-            kept = "" if self.folder is None else f" The last checkpoint in {self.folder} is from before."
+            state = None if self.folder is None else self.folder / "state.pt"
+            kept = f" The last checkpoint, {state}, is from before." if state and state.exists() else ""
             raise Diverged(
                 f"The gradient is not finite at update {self.progress.update + 1} or shortly before: the training "
                 f"diverged, or the data hold values that are not.{kept} Look at the data, then start again in a new "
@@ -258,7 +259,7 @@ class _Run:
             earlier = self._scores()
             self.progress.history.append({"step": self.progress.update} | scores)
             self.log("eval", scores)
-            if scores.get(self.settings.best_by, math.inf) < min(earlier, default=math.inf):
+            if scores[self.settings.best_by] < min(earlier, default=math.inf):
                 self._keep_best()
         self.clock.restart(self.progress)
 

@@ -17,7 +17,7 @@ from core.training.loop import Hooks, train
 from core.training.state import read_state
 from tests.training.loop_worker import KILLS, SETTINGS, make_model, make_step, weights
 
-SECONDS = 60
+SECONDS = 150
 """Nothing here takes as long; a test that hangs is to say so."""
 
 
