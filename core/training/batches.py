@@ -54,13 +54,17 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on a device; what lies in pinned memory is copied while other work goes on."""
-        moved = (one.to(device, non_blocking=True) for one in (self.values, self.mask, self.negatives))
-        return Batch(*moved, sensors=None if self.sensors is None else self.sensors.to(device))
+        values, mask, negatives = (one.to(device, non_blocking=True) for one in self._tensors)
+        return Batch(values, mask, negatives, None if self.sensors is None else self.sensors.to(device))
 
     def pin_memory(self) -> "Batch":
         """The same in memory that a GPU reads by itself (the loader asks for it)."""
-        pinned = (one.pin_memory() for one in (self.values, self.mask, self.negatives))
-        return Batch(*pinned, sensors=self.sensors)
+        values, mask, negatives = (one.pin_memory() for one in self._tensors)
+        return Batch(values, mask, negatives, self.sensors)
+
+    @property
+    def _tensors(self) -> tuple[torch.Tensor, ...]:
+        return self.values, self.mask, self.negatives
 
 
 @dataclass(frozen=True)
@@ -273,6 +277,11 @@ class Batches:
             yield self._timed(starting=fresh and micro == 0)
 
     @property
+    def shape(self) -> WindowShape:
+        """Of their windows."""
+        return self._reader.shape
+
+    @property
     def wait_share(self) -> float:
         """Share of the time that went by waiting for data, from the second batch on; the first starts the readers."""
         elapsed = time.perf_counter() - self._began
@@ -290,7 +299,7 @@ class Batches:
     def _loader(self, step: int) -> DataLoader[Batch]:
         return DataLoader(
             self._reader,  # type: ignore[arg-type]  # gives items; ``collate_fn`` makes batches of them
-            batch_sampler=self.plan.from_step(step),  # type: ignore[arg-type]  # any iterable of lists of numbers
+            batch_sampler=self.plan.from_step(step),
             collate_fn=self._reader.together,
             num_workers=self._num_workers,
             pin_memory=self._pinned,
