@@ -4,8 +4,9 @@ What is computed is what transformers' ``Wav2Vec2ForPreTraining`` computes, to t
 gradient (a test); similarities are computed for masked frames only, which are the only ones that count.
 """
 
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,6 +16,9 @@ from transformers.utils.generic import ModelOutput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+CACHED = 1 << 18
+"""Numbers that a core's own cache holds: 1 MB of float32."""
 
 IGNORED = -100
 """Target of frames that do not count in a cross entropy, as torch has it."""
@@ -124,9 +128,45 @@ class Quantizer(Wav2Vec2GumbelVectorQuantizer):
 
     def _look_up(self, chosen: torch.Tensor) -> torch.Tensor:
         """(frames, codevector_dim) of (frames * groups, codes) that are one-hot but for rounding."""
-        chosen = chosen.view(-1, self.num_groups * self.num_vars)
-        weighted = chosen.unsqueeze(-1) * self.codevectors
-        return weighted.view(len(chosen), self.num_groups, self.num_vars, -1).sum(-2).view(len(chosen), -1)
+        chosen = chosen.view(-1, self.num_groups, self.num_vars)
+        codes: torch.Tensor = _LookUp.apply(chosen, self.codevectors.view(self.num_groups, self.num_vars, -1))
+        return codes.flatten(1)
+
+
+class _LookUp(torch.autograd.Function):
+    """``(chosen[..., None] * codebook).sum(-2)`` without a product of frames x codes x values.
+
+    Forward there is one code a frame and group to multiply, the rest being zeros. Backward computes the same products
+    and sums in parts that stay in the processor's cache, so that their bits are those of the whole. Frames that the
+    loss does not look at have no gradient and are left out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, chosen: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+        """(frames, groups, codes) and (groups, codes, values) to (frames, groups, values)."""
+        ctx.save_for_backward(chosen, codebook)
+        weight, index = chosen.max(dim=-1)
+        return weight[..., None] * codebook[torch.arange(len(codebook), device=index.device), index]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients of both inputs."""
+        chosen, codebook = ctx.saved_tensors
+        seen = gradient.flatten(1).any(dim=1).nonzero()[:, 0]
+        for_chosen = torch.zeros_like(chosen)
+        for frames in seen.split(_fitting(codebook)):
+            for_chosen[frames] = (gradient[frames, :, None] * codebook).sum(-1).type_as(chosen)
+        for_codebook = torch.empty_like(codebook)
+        part = max(2, _fitting(gradient))
+        for start in range(0, codebook.shape[1], part):
+            codes = slice(start, start + part)
+            for_codebook[:, codes] = (chosen[:, :, codes, None] * gradient[:, :, None]).sum(0)
+        return for_chosen, for_codebook
+
+
+def _fitting(item: torch.Tensor) -> int:
+    """How many tensors of this size stay in a processor's cache; on other devices one kernel takes them all."""
+    return max(1, CACHED // item.numel()) if item.device.type == "cpu" else sys.maxsize
 
 
 class ContrastiveHead(nn.Module):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from core.models import contrastive
 from core.models.contrastive import (
     ContrastiveHead,
     contrastive_logits,
@@ -136,6 +137,19 @@ def test_cross_entropy_of_equal_logits_is_the_log_of_how_many():
     mask = compute_mask_indices((3, 30), generator=seeded())
     n_masked = int(mask.sum())
     assert summed_cross_entropy(torch.zeros(n_masked, 21), mask).item() == pytest.approx(n_masked * math.log(21))
+
+
+@pytest.mark.parametrize("cached", [1, 700, 1 << 18])
+def test_looking_codes_up_has_the_bits_of_the_whole_product(cached, monkeypatch):
+    """Witness: the product of frames x codes x values that transformers makes, and autograd through it."""
+    monkeypatch.setattr(contrastive, "CACHED", cached)
+    chosen = functional.gumbel_softmax(torch.randn(90, 2, 12, generator=seeded()), hard=True).requires_grad_()
+    codebook = torch.randn(2, 12, 32, generator=seeded(1)).requires_grad_()
+    weight = torch.randn(90, 2, 32, generator=seeded(2)) * (torch.arange(90) % 3 > 0)[:, None, None]
+    ways = (contrastive._LookUp.apply(chosen, codebook), (chosen[..., None] * codebook).sum(-2))
+    results = [(found, *torch.autograd.grad((found * weight).sum(), (chosen, codebook))) for found in ways]
+    for mine, plain in zip(*results, strict=True):
+        assert torch.equal(mine, plain)
 
 
 def test_without_negatives_there_is_no_loss():
