@@ -1,6 +1,5 @@
-"""What training reads windows from, whatever holds the recordings: a prepared folder, LibriBrain, or arrays."""
+"""What pre-training reads windows from, whichever way the data came: a prepared folder, or LibriBrain through pnpl."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +10,14 @@ from core.sensors import ModelInput, Sensors
 
 @dataclass(frozen=True)
 class Segment:
-    """Data of one recording without a gap: its own name, its recording's, and its samples."""
+    """A stretch of one recording without gaps.
+
+    Attributes:
+        name: Its own.
+        recording: The recording's; two segments of one recording never stand in different parts unless a gap is
+            between them.
+        n_times: Samples.
+    """
 
     name: str
     recording: str
@@ -19,31 +25,31 @@ class Segment:
 
 
 class WindowData(Protocol):
-    """Prepared and standardised recordings in two parts."""
+    """Standardised MEG in segments, each in one of the parts ``train`` and ``eval``."""
 
     @property
     def model_input(self) -> ModelInput:
-        """What turns a recording into such data."""
+        """What turned recordings into these values."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what a model would learn from."""
+        """Hash of all that a model could learn from."""
         ...
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """JSON-ready: what the data are."""
+    def facts(self) -> dict[str, Any]:
+        """What to say about the data, ready for JSON."""
         ...
 
     def segments(self, part: str) -> tuple[Segment, ...]:
-        """Segments of ``train`` or ``eval``."""
+        """The segments of a part."""
         ...
 
     def read(self, segment: Segment, start: int, stop: int) -> np.ndarray:
-        """Samples [start, stop) of a segment, (channels, stop - start) float32."""
+        """Samples of a segment: (channels, stop - start) float32."""
         ...
 
     def sensors(self, segment: Segment) -> Sensors:
-        """Where the channels of a segment are."""
+        """The channels of a segment, row by row."""
         ...

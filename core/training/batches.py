@@ -5,10 +5,10 @@ numbers a step sees depends on the step alone, so that one process, several of t
 batch, and a run that goes on at any step sees what it would have seen.
 """
 
+import copy
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,7 +128,7 @@ class TrainingWindows:
                 f"{max(lengths, default=0):,}. Set a smaller window_seconds, or prepare again with a larger "
                 "--segment_length."
             )
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._order = (-1, self._slots)
 
     @property
     def per_epoch(self) -> int:
@@ -140,13 +140,17 @@ class TrainingWindows:
         """Segments that are shorter than a window."""
         return sum(length < self._n_times for length in self._lengths)
 
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self._seed, _TRAIN, 0, epoch]).permutation(self._slots)
+    def _order_of(self, epoch: int) -> np.ndarray:
+        """Segments in the order of an epoch; the last one is kept, as numbers come one after the other."""
+        if self._order[0] != epoch:
+            random = np.random.default_rng([self._seed, _TRAIN, 0, epoch])
+            self._order = (epoch, random.permutation(self._slots))
+        return self._order[1]
 
     def __getitem__(self, number: int) -> Window:
         """The window of a number, from 0 on."""
         epoch, place = divmod(number, self.per_epoch)
-        segment = int(self._order(epoch)[place])
+        segment = int(self._order_of(epoch)[place])
         random = np.random.default_rng([self._seed, _TRAIN, 1, number])
         start = int(random.integers(self._lengths[segment] - self._n_times + 1))
         return Window(segment, start, int(random.integers(2**63)))
@@ -297,8 +301,10 @@ class Batches:
         return batch
 
     def _loader(self, step: int) -> DataLoader[Batch]:
+        # Forked processes would share the place in files that are open; a copy opens its own.
+        reader = copy.deepcopy(self._reader) if self._num_workers else self._reader
         return DataLoader(
-            self._reader,  # type: ignore[arg-type]  # gives items; ``collate_fn`` makes batches of them
+            reader,  # type: ignore[arg-type]  # gives items; ``collate_fn`` makes batches of them
             batch_sampler=self.plan.from_step(step),
             collate_fn=self._reader.together,
             num_workers=self._num_workers,

@@ -148,10 +148,10 @@ class Exporter:
             "library_name": "strata",
             "tags": tags,
             "summary": f"{SIMULATED}\n\n{_SUMMARY}" if simulated else _SUMMARY,
-            "snippet": _SNIPPET.format(folder=folder.as_posix()),
+            "snippet": _SNIPPET.format(folder=folder.name),
             "trust": f"{SIMULATED} {_TRUST}" if simulated else _TRUST,
             "intended_use": _INTENDED,
-            "data": [f"{'Simulated: ' if simulated else ''}{len(recordings)} recordings; see training.json."],
+            "data": [f"{'Simulated r' if simulated else 'R'}ecordings: {len(recordings)}; see training.json."],
             "attribution": [
                 "Architecture and loss: Baevski et al. 2020, wav2vec 2.0, https://arxiv.org/abs/2006.11477."
             ],
