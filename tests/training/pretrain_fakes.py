@@ -69,15 +69,13 @@ def noise_data(n_channels=4, seconds=12.0):
 
 
 def structured(seconds, n_channels=16, seed=0, rate=RATE):
-    """A few sources that switch between rhythms, mixed into all channels, with a little noise of each sensor."""
+    """Four sources that swing slowly, each at its own pace, mixed into all channels, with noise of each sensor.
+
+    What a masked moment holds follows from the moments around it, and differs from moment to moment.
+    """
     random = np.random.default_rng([seed, 1])
     mixing = np.random.default_rng(0).standard_normal((n_channels, 4))
-    n = int(seconds * rate)
-    time = np.arange(n) / rate
-    sources = np.zeros((4, n))
-    for source in range(4):
-        state = np.repeat(random.integers(0, 3, n // rate + 1), rate)[:n]
-        rhythms = np.stack([np.sin(2 * np.pi * f * time + random.uniform(0, 6)) for f in (3 + source, 9 + 2 * source)])
-        sources[source] = np.where(state == 2, 0.0, rhythms[np.minimum(state, 1), np.arange(n)])
-    values = mixing @ sources + 0.3 * random.standard_normal((n_channels, n))
+    time = np.arange(int(seconds * rate)) / rate
+    paces, phases = random.uniform(0.15, 0.5, (4, 1)), random.uniform(0, 2 * np.pi, (4, 1))
+    values = mixing @ np.sin(2 * np.pi * paces * time + phases) + 0.3 * random.standard_normal((n_channels, len(time)))
     return (values / values.std(axis=1, keepdims=True)).astype(np.float32)

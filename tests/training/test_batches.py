@@ -65,9 +65,10 @@ def test_windows_longer_than_any_segment_are_refused_with_both_lengths():
         TrainingWindows((), 3000, seed=1)
 
 
-@pytest.mark.parametrize(
-    "plan", [BatchPlan(8), BatchPlan(2, 4), BatchPlan(4, 1, 2), BatchPlan(2, 2, 2), BatchPlan(1, 8)]
-)
+PLANS = [BatchPlan(8), BatchPlan(2, 4), BatchPlan(4, 1, 2), BatchPlan(2, 2, 2), BatchPlan(1, 8)]
+
+
+@pytest.mark.parametrize("plan", PLANS)
 def test_every_way_of_dealing_gives_the_same_global_batch(plan):
     assert plan.windows == 8
     for step in (0, 5):

@@ -213,11 +213,11 @@ def _trackers(settings: PretrainSettings) -> tuple[str, ...]:
 
 @contextmanager
 def _tracked(
-    watch: "Watch", trackers: tuple[str, ...], place: "Place", settings: PretrainSettings
+    watch: "Watch", names: tuple[str, ...], place: "Place", settings: PretrainSettings
 ) -> "Iterator[Watch]":
     """The same watch, whose lines go to the trackers as well."""
     from core.training.trackers import TrackerSettings, open_trackers
 
-    wanted = TrackerSettings(trackers, place.run, settings.wandb_project, settings_facts(settings))
+    wanted = TrackerSettings(names, place.run, settings.wandb_project, settings_facts(settings))
     with open_trackers(wanted) as on_log:
         yield replace(watch, on_log=on_log)
