@@ -179,13 +179,17 @@ class _Run:
         """Add up the gradients of all micro-batches, and their scalars."""
         batches = iter((given,)) if isinstance(given, Mapping) else given
         total: dict[str, Tensor | float] = {}
-        for number in range(1, self.settings.micro_batches + 1):
-            with self.workers.accumulating(self.wrapped, last=number == self.settings.micro_batches):
-                scalars = next(batches)
+        count = self.settings.micro_batches
+        for number in range(1, count + 1):
+            with self.workers.accumulating(self.wrapped, last=number == count):
+                scalars = next(batches, None)
+                if scalars is None:
+                    raise ValueError(f"The step gave {number - 1} micro-batches; the settings say {count}.")
                 self.workers.backward(scalars["loss"])
             for name, value in scalars.items():
-                added = isinstance(value, Tensor)
-                total[name] = value.detach() + total.get(name, 0) if added else value
+                total[name] = value.detach() + total.get(name, 0) if isinstance(value, Tensor) else value
+        if next(batches, None) is not None:
+            raise ValueError(f"The step gave more micro-batches than the {count} that the settings say.")
         return total
 
     def _watch_gradient(self) -> None:
