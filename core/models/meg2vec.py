@@ -34,8 +34,9 @@ SENSOR_INPUTS = ("channels", "positions")
 class Meg2VecConfig(Wav2Vec2Config):
     """wav2vec 2.0's config with the document's defaults, and what many channels add.
 
-    ``mask_time_prob`` is each frame's chance to start a span (:mod:`core.models.masking`). Fields of wav2vec 2.0 that
-    belong to speech (vocabulary, CTC, adapters) have no effect.
+    ``mask_time_prob`` is each frame's chance to start a span (:mod:`core.models.masking`). There is no
+    layerdrop, so that every state exists in training as well. Fields of wav2vec 2.0 that belong to speech (vocabulary,
+    CTC, adapters) have no effect.
 
     Attributes:
         in_channels: Channels of a recording; of no account where ``sensor_input`` is ``positions``.
@@ -66,6 +67,10 @@ class Meg2VecConfig(Wav2Vec2Config):
         for name in ("in_channels", "sampling_rate", "virtual_channels", "sensor_dim"):
             if getattr(self, name) < 1:
                 raise InputError(f"Got {name} {getattr(self, name)}; expected at least 1.")
+        if self.layerdrop:
+            raise InputError(
+                f"Got layerdrop {self.layerdrop}; expected 0: a layer that is skipped has no state. Use hidden_dropout."
+            )
 
     @property
     def convolved_channels(self) -> int:

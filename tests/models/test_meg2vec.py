@@ -6,7 +6,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from core.errors import InputError
-from core.models.masking import compute_mask_indices, sample_negative_indices
+from core.models.masking import MaskRule, compute_mask_indices, sample_negative_indices, seeded_masks
 from core.models.meg2vec import Meg2VecConfig, Meg2VecForPreTraining, Meg2VecModel, frame_clock
 from core.models.sensor_attention import SensorAttention, SensorTensors
 from core.sensors import Sensors
@@ -148,7 +148,8 @@ def test_what_does_not_fit_is_one_clear_sentence(shape, mask, words):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"sensor_input": "both"}, {"in_channels": 0}, {"sampling_rate": 0}, {"virtual_channels": 0}]
+    "wrong",
+    [{"layerdrop": 0.1}, {"sensor_input": "both"}, {"in_channels": 0}, {"sampling_rate": 0}, {"virtual_channels": 0}],
 )
 def test_a_config_that_cannot_be_is_refused(wrong):
     with pytest.raises(InputError, match="expected"):
@@ -181,6 +182,41 @@ def test_temperature_is_set():
     network = model(Meg2VecForPreTraining)
     network.set_gumbel_temperature(0.7)
     assert network.head.quantizer.temperature == 0.7
+
+
+def accuracy_on_noise(*, leak):
+    """Contrastive accuracy and its n on fresh white noise, after a short training on white noise."""
+    sizes = {"in_channels": 16, "hidden_size": 64, "conv_dim": (32,) * 4, "num_codevectors_per_group": 32}
+    torch.manual_seed(0)
+    network = model(Meg2VecForPreTraining, **sizes, codevector_dim=64, proj_codevector_dim=64).train()
+    if leak:
+        blind = {"mask_time_indices": None}
+        network.meg2vec.register_forward_pre_hook(lambda _m, args, given: (args, given | blind), with_kwargs=True)
+    optimiser = torch.optim.AdamW(network.parameters(), 2e-3)
+    for step in range(30):
+        network.set_gumbel_temperature(max(2 * 0.97**step, 0.5))
+        out = noise_loss(network, 8, step)
+        optimiser.zero_grad()
+        (out.loss / out.n_masked).backward()
+        optimiser.step()
+    with torch.no_grad():
+        out = noise_loss(network.eval(), 60, 1000)
+    return out.n_correct.item(), out.n_masked.item(), out.chance.item()
+
+
+def noise_loss(network, n_windows, number):
+    mask, negatives = seeded_masks(range(100 * number, 100 * number + n_windows), 62, MaskRule(negatives=20))
+    return network(torch.randn(n_windows, 16, 2500, generator=seeded(number)), mask, negatives)
+
+
+def test_white_noise_stays_at_chance():
+    """The acceptance test in short; the control shows the transformer its targets, as the document's code does."""
+    correct, n_masked, chance = accuracy_on_noise(leak=False)
+    assert chance == pytest.approx(1 / 21, abs=0.002)
+    deviation = (chance * (1 - chance) / n_masked) ** 0.5
+    assert abs(correct / n_masked - chance) < 4 * deviation
+    correct, n_masked, _ = accuracy_on_noise(leak=True)
+    assert correct / n_masked > 0.3
 
 
 # ---- positions -----------------------------------------------------------------------------------------------------
