@@ -19,6 +19,7 @@ import numpy as np
 from core.errors import DataError, InputError, OutputError
 from core.meg.files import write_whole
 from core.meg.segments import PARTS
+from core.meg.window_data import Segment
 from core.records import from_plain, to_plain
 from core.sensors import ModelInput, Sensors
 
@@ -102,15 +103,6 @@ class Manifest:
     segments: tuple[SegmentRecord, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Data of one recording without a gap: its file's name, its recording's, and its samples."""
-
-    name: str
-    recording: str
-    n_times: int
 
 
 class PreparedData:

@@ -165,7 +165,7 @@ def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
     """A run goes on with the settings and the data that it was begun with."""
     if before["data"] != now["data"]:
         raise InputError(
-            f"The run in {folder} was begun on other data. Go on with those, or begin a new run in another --output_dir."
+            f"The run in {folder} was begun on other data. Go on with those, or begin one in another --output_dir."
         )
     old, new = before["settings"], now["settings"]
     changed = [name for name in new if name not in _MAY_CHANGE and old.get(name) != new[name]]
@@ -212,9 +212,7 @@ def _trackers(settings: PretrainSettings) -> tuple[str, ...]:
 
 
 @contextmanager
-def _tracked(
-    watch: "Watch", names: tuple[str, ...], place: "Place", settings: PretrainSettings
-) -> "Iterator[Watch]":
+def _tracked(watch: "Watch", names: tuple[str, ...], place: "Place", settings: PretrainSettings) -> "Iterator[Watch]":
     """The same watch, whose lines go to the trackers as well."""
     from core.training.trackers import TrackerSettings, open_trackers
 
