@@ -176,7 +176,7 @@ def test_the_diversity_loss_has_the_gradient_of_the_whole_batch(noiseless):
     out = model(batch.values, batch.mask, batch.negatives)
     (out.loss / out.n_masked).backward()
     theirs = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
-    assert float(scalars["loss"]) == pytest.approx(float(out.loss / out.n_masked), rel=1e-6)
+    assert scalars["loss"].item() == pytest.approx((out.loss / out.n_masked).item(), rel=1e-6)
     assert relative(ours, theirs) < 1e-5
 
 
@@ -295,10 +295,9 @@ def test_masked_values_are_nowhere_in_what_predicts_them():
     assert free.sum() > 100
     changed[..., free] += 5.0
     with torch.no_grad():
-        states = [
-            model.meg2vec(values, mask_time_indices=batch.mask).last_hidden_state for values in (batch.values, changed)
-        ]
-        features = [model.meg2vec(values).extract_features for values in (batch.values, changed)]
+        both = (batch.values, changed)
+        states = [model.meg2vec(values, mask_time_indices=batch.mask).last_hidden_state for values in both]
+        features = [model.meg2vec(values).extract_features for values in both]
     assert torch.equal(*states)
     assert not torch.allclose(*features)
 

@@ -108,8 +108,10 @@ def check_data(settings: PretrainSettings, data: "WindowData") -> None:
     Raises:
         InputError: Channels, their order, or the window's length do not fit.
     """
-    from core.training.presets import window_frames
+    from core.training.batches import TrainingWindows
+    from core.training.presets import window_frames, window_samples
 
+    rate = data.model_input.preparation.sampling_rate
     sensors = data.model_input.sensors
     if not data.segments("train"):
         raise InputError("The data have no training segment. Prepare more recordings, or with a larger --split_ratio.")
@@ -128,7 +130,8 @@ def check_data(settings: PretrainSettings, data: "WindowData") -> None:
             f"The data have {len(sensors)} channels ({sensors.system or 'unknown system'}), but in_channels is "
             f"{settings.in_channels}. Use --set in_channels={len(sensors)}, or prepare for another layout."
         )
-    window_frames(settings, data.model_input.preparation.sampling_rate)
+    window_frames(settings, rate)
+    TrainingWindows([one.n_times for one in data.segments("train")], window_samples(settings, rate), settings.seed)
 
 
 # -------------------------------------------------------------------------------------------------------------- folder
