@@ -157,6 +157,30 @@ def test_a_preparation_that_was_killed_goes_on_where_it_was(corpus, done, tmp_pa
         np.testing.assert_allclose(whole.read(segment, 0, LENGTH), expected, atol=1e-5)
 
 
+def test_segments_of_other_settings_are_not_taken_for_what_was_written_before(corpus, done, tmp_path):
+    def kill_at(stage):
+        def kill(progress):
+            if progress.stage == stage and progress.done == 3:
+                raise Killed
+
+        return kill
+
+    output = tmp_path / "prepared"
+    for preparation in (NATIVE, replace(NATIVE, clip=1.0)):
+        with pytest.raises(Killed):
+            prepare_meg(ask(corpus, output, preparation=preparation), kill_at("write"))
+    prepare_meg(ask(corpus, output))
+    assert content(output) == content(done.folder)
+
+
+def test_recordings_of_one_name_are_told_apart(corpus, tmp_path):
+    for folder, name in (("a", "sub-02_meg.fif"), ("b", "sub-03_meg.fif")):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / "run.fif").write_bytes((corpus / name).read_bytes())
+    summary = prepare_meg(ask(tmp_path / "in", tmp_path / "prepared"))
+    assert [row["name"] for row in summary.recordings] == ["a/run.fif", "b/run.fif"]
+
+
 def test_the_cache_of_other_settings_is_not_taken(corpus, tmp_path):
     def kill(progress):
         if progress.stage == "measure":
@@ -256,3 +280,15 @@ def test_a_whole_helmet_is_scaled_channel_by_channel(tmp_path):
     values = np.concatenate([data.read(one, 0, LENGTH) for one in data.segments("train")], axis=1)
     np.testing.assert_allclose(values.std(axis=1), 1, atol=1e-4)
     assert values.shape[0] == len(data.model_input.sensors) == 306
+
+
+def test_a_real_recording_is_prepared_and_read_alike(shared_data, tmp_path):
+    path = shared_data("meg_small") / "elekta306" / "141027_cropped_90Hz_raw.fif"
+    preparation = Preparation(sampling_rate=90)
+    request = ask((path,), tmp_path / "prepared", preparation=preparation, segment_length=90, gap_seconds=3.4)
+    assert prepare_meg(request).segments == {"train": 4, "eval": 2}
+    data = open_prepared(tmp_path / "prepared")
+    segment = data.segments("train")[3]
+    with open_meg(path, data.model_input) as signal:
+        np.testing.assert_array_equal(data.read(segment, 0, 90), signal.read(270, 360))
+    assert data.model_input.statistics.std[data.model_input.sensors.of_kind("mag")].max() < 1e-10  # tesla
