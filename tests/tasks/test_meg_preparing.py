@@ -1,5 +1,6 @@
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,6 +270,45 @@ def test_the_manifest_tells_where_all_came_from_and_no_folder(done):
     assert plain["recordings"][0]["sha256"]
     assert plain["facts"]["versions"]["mne"]
     assert not re.search(re.escape(str(Path(done.folder).parent.parent)), text)
+
+
+def test_native_recordings_keep_their_own_channels_and_share_statistics_by_kind(tmp_path):
+    paths = tuple(
+        save_raw(tmp_path / f"run{n}_raw.fif", Planted(channels=n, seconds=4.5, seed=n, bads=(1,) if n == 9 else ()))
+        for n in (6, 9)
+    )
+    summary = prepare_meg(ask(paths, tmp_path / "prepared", preparation=replace(NATIVE, bads="keep")))
+    data = open_prepared(tmp_path / "prepared")
+    assert data.model_input.sensors is None
+    assert data.model_input.statistics.std.shape == (2,)
+    for part, segments in ((part, data.segments(part)) for part in ("train", "eval")):
+        assert {len(data.sensors(one)) for one in segments} == ({6} if "run6" in segments[0].recording else {9}), part
+        assert all(data.read(one, 0, 7).shape == (len(data.sensors(one)), 7) for one in segments)
+    assert len(summary.recordings[1]["bads"]) == 1
+
+
+def test_simulated_recordings_are_marked_in_what_the_model_takes(tmp_path):
+    raw = make_raw(Planted(channels=6, seconds=12))
+    raw.info["description"] = "Simulated by Strata, seed 0"
+    raw.save(tmp_path / "made_raw.fif", fmt="double", verbose=False)
+    prepare_meg(ask((tmp_path / "made_raw.fif",), tmp_path / "prepared"))
+    data = open_prepared(tmp_path / "prepared")
+    assert data.model_input.simulated
+    assert data.facts["simulated"] is True
+
+
+def test_a_folder_in_use_is_left_to_who_uses_it(corpus, tmp_path):
+    output = tmp_path / "prepared"
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def at_once(progress):
+            if progress.stage == "write" and progress.done == 0:
+                with pytest.raises(InputError, match="Another"):
+                    pool.submit(prepare_meg, ask(corpus, output)).result()
+
+        prepare_meg(ask(corpus, output), at_once)
+    open_prepared(output).verify()
 
 
 def test_a_whole_helmet_is_scaled_channel_by_channel(tmp_path):
