@@ -30,6 +30,8 @@ NEAR = 0.04
 """Metres; what a sensor measures that is farther from every other one is mostly extrapolated."""
 
 _HEAD_RADIUS = (0.05, 0.12)
+_LEAST_DIGITISED = 30
+"""Points; a sphere through a few of them can be anywhere."""
 _NAMED = 6
 
 
@@ -263,14 +265,17 @@ def _origin(info: Info) -> dict[str, Any]:
     """The centre of the sphere that fits the digitised head, where that is a head; else the usual place."""
     from mne.bem import fit_sphere_to_headshape
 
+    default = {"origin": HEAD_CENTRE, "origin_from": "default"}
+    if len(info["dig"] or ()) < _LEAST_DIGITISED:
+        return default
     try:
         with quiet_mne(Path("the digitised head")):
             radius, centre, _ = fit_sphere_to_headshape(info, units="m")
     except DataError:
-        return {"origin": HEAD_CENTRE, "origin_from": "default"}
+        return default
     is_head = _HEAD_RADIUS[0] < radius < _HEAD_RADIUS[1] and np.linalg.norm(centre - np.array(HEAD_CENTRE)) < NEAR
     if not is_head:
-        return {"origin": HEAD_CENTRE, "origin_from": "default"}
+        return default
     return {"origin": tuple(float(one) for one in centre), "origin_from": "digitised head"}
 
 
