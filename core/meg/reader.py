@@ -140,6 +140,8 @@ def bti_parts(path: Path) -> tuple[Path, Path, Path | None] | None:
     folder = path if path.is_dir() else path.parent
     if path.suffix in (".fif", ".gz", ".ds") or not folder.is_dir():
         return None
+    if folder != path and not _is_bti_data(path):
+        return None  # before its neighbours are listed: this is asked of every file of a large folder
     files = [one for one in sorted(folder.iterdir()) if one.is_file()]
     config = next((one for one in files if "config" in one.name.lower() and not one.suffix), None)
     data = next((one for one in files if _is_bti_data(one)), None) if path.is_dir() else path
