@@ -1,5 +1,6 @@
 """Trainings on labelled voices: what is kept of them, and the command that trains."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,10 @@ class Training(KeptTraining):
     """
 
     kind = "emotion head"
+    when_stopped = (
+        "Finished folds and features are kept. “Resume” goes on where it stopped; “Train” begins again with the "
+        "settings as they are now, on the features that are there."
+    )
     read: Voices | None = None
     request: EmotionRequest | None = None
     findings: EmotionFindings | None = None
@@ -55,10 +60,11 @@ class Training(KeptTraining):
         """Where the last process writes report, figures and tables."""
         return self.output / "report"
 
-    def checkpoint(self, run: Run) -> Path | None:
-        """Return the head that a run wrote."""
-        folder = self.results[run.id] / "head"
-        return folder if folder.is_dir() else None
+    def outputs(self, run: Run) -> Mapping[str, Path]:
+        """Return the head and the report that a run wrote."""
+        folder = self.results[run.id]
+        made = {"head": folder / "head", "report.html": folder / "report" / "report.html"}
+        return {name: path for name, path in made.items() if path.exists()}
 
 
 class Trainings(KeptTrainings[Training]):

@@ -43,10 +43,10 @@ class UiSettings:
             self._check(name, getattr(self, name) > 0)
 
     def _check(self, name: str, is_good: bool) -> None:
+        flag = "" if name in UNLIMITED else f"--{name.replace('_', '-')} or "
         if not is_good:
             raise InputError(
-                f"Got {getattr(self, name):g} as {name}; expected a number above 0. "
-                f"Change {'' if name in UNLIMITED else f'--{name.replace("_", "-")} or '}STRATA_{name.upper()}."
+                f"Got {getattr(self, name):g} as {name}; expected a number above 0. Change {flag}STRATA_{name.upper()}."
             )
 
     @property

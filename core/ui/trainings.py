@@ -12,7 +12,7 @@ import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -30,6 +30,8 @@ class KeptTraining(ABC):
     """What a page sent, and what was trained on it.
 
     Attributes:
+        kind: What is trained, in a word or two.
+        when_stopped: What is said of a run that was stopped.
         id: Cannot be guessed, and is the folder's name.
         folder: Where everything lies.
         sent: The uploads that the data came as.
@@ -44,6 +46,7 @@ class KeptTraining(ABC):
     """
 
     kind: ClassVar[str]
+    when_stopped: ClassVar[str]
     id: str
     folder: Path
     sent: tuple[str, ...]
@@ -60,8 +63,8 @@ class KeptTraining(ABC):
         self.data, self.output = self.folder / "data", self.folder / "training-0"
 
     @abstractmethod
-    def checkpoint(self, run: Run) -> Path | None:
-        """Return the folder of what a run has trained; None where there is none yet."""
+    def outputs(self, run: Run) -> Mapping[str, Path]:
+        """Return the files and folders that a run has left so far, by the names under which they are offered."""
 
     @property
     def begun(self) -> Run:
