@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.arrays import Progress
 from core.training.runs import STOPPED, RunFolder
-from tests.meg_fakes import make_lines
+from tests.pretrain_lines import make_lines
 from tests.scoring_fakes import make_metrics
 
 FOLDS = 3

@@ -90,12 +90,16 @@ class MegActions(TabActions[MegTasks]):
         """Return what the page shows of a study.
 
         Returns:
-            The id; recording: card, column, facts, figures, list of recordings; prepare: card, facts; the run's id.
+            The id; of the recording: card, column, facts, figures, list of recordings; of what was prepared: card, facts,
+            button to go on; the run's id.
         """
         if study is None or study.description is None:
             card = gr.HTML(meg_views.EMPTY_RECORDING, visible=True)
             empty = gr.HTML(meg_views.EMPTY_PREPARE, visible=True)
-            return ["", card, gr.Column(visible=False), "", gallery([]), gr.Dropdown(visible=False), empty, "", ""]
+            hidden = gr.Button(visible=False)
+            return [
+                "", card, gr.Column(visible=False), "", gallery([]), gr.Dropdown(visible=False), empty, "", hidden, "",
+            ]  # fmt: skip
         found, several = study.description, len(study.recordings) > 1
         names = [(path.name, str(place)) for place, path in enumerate(study.recordings)]
         chosen = str([str(path) for path in study.recordings].index(found.path))
@@ -106,10 +110,11 @@ class MegActions(TabActions[MegTasks]):
         ]  # fmt: skip
 
     def shown_prepared(self, study: Study) -> list[Any]:
-        """Return the card and the facts of what was prepared."""
+        """Return card and facts of what was prepared, and the button that goes on."""
         if study.prepared is None:
-            return [gr.HTML(meg_views.EMPTY_PREPARE, visible=True), ""]
-        return [gr.HTML(visible=False), meg_views.prepared(study.prepared, study.described.simulated)]
+            return [gr.HTML(meg_views.EMPTY_PREPARE, visible=True), "", gr.Button(visible=False)]
+        told = meg_views.prepared(study.prepared, study.described.simulated)
+        return [gr.HTML(visible=False), told, gr.Button(visible=True)]
 
 
 # --------------------------------------------------------------------------------------------------------- recording
@@ -124,7 +129,7 @@ class RecordingActions(MegActions):
     def read(
         self,
         paths: list[str] | None,
-        rate: float | None,
+        rate: str,
         visitor: str,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio asks for one)
@@ -135,7 +140,7 @@ class RecordingActions(MegActions):
             if not paths:
                 return self.shown(self.studies.latest(visitor))
             show_step(progress, "Reading the recording")
-            study = self._received([Path(path) for path in paths], rate)
+            study = self._received([Path(path) for path in paths], _rate(rate))
             self._describe(study, study.recordings[0])
             study.visitor = visitor
         return self.shown(study)
@@ -169,7 +174,7 @@ class RecordingActions(MegActions):
     def restore(self, visitor: str) -> list[Any]:
         """Find again what this browser worked on last, when a page opens."""
         study = self.studies.latest(visitor)
-        return [gr.skip()] * 9 if study is None else self.shown(study)
+        return [gr.skip()] * 10 if study is None else self.shown(study)
 
     def _received(self, files: Sequence[Path], rate: float | None) -> Study:
         """Put what was sent into a folder of its own: the content of a zip, or the files as they are."""
@@ -182,7 +187,7 @@ class RecordingActions(MegActions):
         for path in files:
             here = self._unpacked(path, study) if path.suffix.lower() == ZIP else linked(path, study.data / path.name)
             found.append(here)
-        study.recordings, study.numpy_rate = tuple(self.tasks.find_meg(found)), rate or None
+        study.recordings, study.numpy_rate = tuple(self.tasks.find_meg(found)), rate
         if not study.recordings:
             names = ", ".join(path.name for path in files)
             raise InputError(
@@ -401,6 +406,14 @@ class UseActions(MegActions):
     def redraw(self, run_id: str, layer: int, request: gr.Request) -> Any:
         """Draw the path of another layer."""
         return draw_path(self.find(run_id, request), layer, "2-D")
+
+
+def _rate(text: str) -> float | None:
+    """Read a sampling rate in Hz; empty for none."""
+    try:
+        return _number(float(text), "the sampling rate", "Hz") if text.strip() else None
+    except ValueError as error:
+        raise InputError(f"Got the sampling rate {text!r}; expected a number of Hz, such as 1000.") from error
 
 
 def _whole(value: float | None, what: str, least: int = 1) -> int:

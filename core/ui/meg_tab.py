@@ -32,7 +32,7 @@ class RecordingPart:
     """The widgets of step 1."""
 
     source: gr.File
-    rate: gr.Number
+    rate: gr.Textbox
     start: gr.Button
     stop: gr.Button
     card: gr.HTML
@@ -143,19 +143,20 @@ def _build_recording(settings: UiSettings) -> RecordingPart:
         with gr.Column(scale=2, min_width=300, elem_classes="strata-inputs"):
             source = gr.File(label="MEG recording", file_count="multiple", elem_id="recording-source", height=150)
             gr.HTML(meg_views.about_limits(settings), elem_id="recording-about")
-            rate = gr.Number(
-                None, label="Sampling rate of a .npy, in Hz", info="Other formats say theirs", elem_id="recording-rate"
-            )
+            rate = gr.Textbox(
+                "", label="Sampling rate of a .npy, in Hz", info="Other formats say theirs", placeholder="such as 1000",
+                elem_id="recording-rate",
+            )  # fmt: skip
             buttons = widgets.start_and_stop("Take the simulated recording", "recording", "secondary")
         with gr.Column(scale=5, min_width=340, elem_classes="strata-outputs"):
             card = widgets.status(meg_views.EMPTY_RECORDING, "recording")
             with gr.Column(visible=False, elem_id="recording-results") as results:
                 recording = gr.Dropdown([], label="Recording", visible=False, elem_id="recording-choice")
                 about = gr.HTML(elem_id="recording-facts")
+                further = gr.Button("Go on: prepare it", variant="primary", elem_id="recording-further")
                 figures = widgets.gallery("recording-figures")
                 # Galleries draw with Plotly, which Gradio loads with a plot of its own.
                 gr.Plot(plot({"data": [], "layout": {}}), show_label=False, elem_classes="strata-loader")
-                further = gr.Button("Go on: prepare it", variant="primary", elem_id="recording-further")
     return RecordingPart(
         source, rate, **buttons, card=card, results=results, about=about, recording=recording, figures=figures,
         further=further, study_id=gr.State(""),
@@ -176,7 +177,7 @@ def _build_prepare() -> PreparePart:
         with gr.Column(scale=5, min_width=340, elem_classes="strata-outputs"):
             card = widgets.status(meg_views.EMPTY_PREPARE, "prepare")
             about = gr.HTML(elem_id="prepare-facts")
-            further = gr.Button("Go on: pre-train on it", variant="primary", elem_id="prepare-further")
+            further = gr.Button("Go on: pre-train on it", variant="primary", visible=False, elem_id="prepare-further")
     return PreparePart(**band, **cut, **sensors, **buttons, card=card, about=about, further=further)
 
 
@@ -305,7 +306,7 @@ def wire(app: gr.Blocks, tab: MegTab, parts: MegParts, visitor: gr.BrowserState)
     """
     study = [
         tab.recording.study_id, tab.recording.card, tab.recording.results, tab.recording.about, tab.recording.figures,
-        tab.recording.recording, tab.prepare.card, tab.prepare.about, tab.train.panel.run_id,
+        tab.recording.recording, tab.prepare.card, tab.prepare.about, tab.prepare.further, tab.train.panel.run_id,
     ]  # fmt: skip
     _wire_recording(tab, parts.recording, visitor, study)
     _wire_prepare(app, tab, parts.prepare)
@@ -340,7 +341,9 @@ def _wire_prepare(app: gr.Blocks, tab: MegTab, actions: PrepareActions) -> None:
     ]  # fmt: skip
     states = [part.card, part.start, part.stop]
     begun = part.start.click(actions.begin, None, states, **QUICK)
-    done = begun.then(actions.prepare, asked, [part.card, part.about], **HEAVY, **PRIVATE, show_progress_on=part.card)
+    done = begun.then(
+        actions.prepare, asked, [part.card, part.about, part.further], **HEAVY, **PRIVATE, show_progress_on=part.card
+    )
     running = widgets.follow([done], actions, states)
     part.stop.click(actions.stop, None, states, cancels=running, **QUICK)
     part.further.click(partial(gr.Tabs, selected="meg-train"), None, tab.steps, **QUICK)

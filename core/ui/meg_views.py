@@ -21,7 +21,10 @@ SHOWN = 8
 """Names of channels and labels that are listed at most."""
 
 KINDS = {"mag": "magnetometer", "grad": "gradiometer"}
-HELMET = '<path d="M76 54c-6-30 12-48 44-48s50 18 44 48M92 44h.1M100 26h.1M120 20h.1M140 26h.1M148 44h.1M120 40h.1" />'
+HELMET = (
+    '<path d="M76 54c-6-30 12-48 44-48s50 18 44 48M92 44h.1M100 26h.1M120 20h.1M140 26h.1M148 44h.1M120 40h.1" '
+    'stroke-linecap="round" />'
+)
 
 EMPTY_RECORDING = EMPTY.format(
     size="",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from core.figures.layers.style import MODEL_COLOURS, counted, figure_config, layout, number, plain, title
+from core.figures.layers.style import MODEL_COLOURS, bottom_legend, counted, figure_config, layout, number, plain, title
 from core.figures.plotly_json import INK, Figure, axis, packed
 from core.sensors import MEG_KINDS, MegDescription, Sensors
 
@@ -93,7 +93,8 @@ def _lines(found: MegDescription, kind: str, place: int) -> Iterator[dict[str, A
     bad = np.isin(found.sensors.names, found.bads)
     own, look = found.sensors.of_kind(kind), LOOKS[kind]
     times, values = thinned(found.times, _centred(found.butterfly[own]))
-    for is_bad, colour in ((False, look.colour), (True, BAD_COLOUR)):
+    # Bad ones first: they are the loudest, and would cover all others.
+    for is_bad, colour in ((True, BAD_COLOUR), (False, look.colour)):
         chosen = values[bad[own] == is_bad]
         if len(chosen):
             name = f"{counted(len(chosen), look.name)}{', marked as bad' if is_bad else ''}"
@@ -160,7 +161,7 @@ def spectra_figure(found: MegDescription) -> Figure:
     for place, kind in enumerate(kinds):
         unit = LOOKS[kind].unit
         squared = f"({unit})²/Hz" if "/" in unit else f"{unit}²/Hz"
-        drawn[_axis_name(place)] |= {"title": {"text": squared}, "type": "log", "exponentformat": "power", "nticks": 6}
+        drawn[_axis_name(place)] |= {"title": {"text": squared}, "type": "log", "exponentformat": "power", "dtick": 1}
     return {"data": traces, "layout": drawn, "config": figure_config("meg_spectra")}
 
 
@@ -201,7 +202,7 @@ def sensor_figure(found: MegDescription) -> Figure | None:
         *([_bad_markers(found, places)] if set(found.bads) & set(found.sensors.names) else []),
     ]
     ends = np.array(list(places))
-    middle, reach = (ends.max(axis=0) + ends.min(axis=0)) / 2, 0.56 * float(np.ptp(ends, axis=0).max() or 1.0)
+    middle, reach = (ends.max(axis=0) + ends.min(axis=0)) / 2, 0.53 * float(np.ptp(ends, axis=0).max() or 1.0)
     hidden = {"visible": False, "showgrid": False}
     drawn = layout(
         height=480,
@@ -210,6 +211,7 @@ def sensor_figure(found: MegDescription) -> Figure | None:
         xaxis=axis(**hidden, range=[middle[0] - reach, middle[0] + reach], constrain="domain"),
         yaxis=axis(**hidden, range=[middle[1] - reach, middle[1] + reach], scaleanchor="x", constrain="domain"),
         annotations=_directions(),
+        legend=bottom_legend(title={"text": ""}),
     )
     return {"data": traces, "layout": drawn, "config": figure_config("meg_sensors")}
 
@@ -312,5 +314,6 @@ def _rows(kinds: Sequence[str], heading: dict[str, Any], below: dict[str, Any]) 
         margin={"l": 66, "r": 14, "t": 84, "b": 56},
         title=heading,
         xaxis=axis(**below, anchor=f"y{n}"),
+        legend=bottom_legend(traceorder="normal"),
         **upright,
     )

@@ -47,12 +47,12 @@ class Curve:
 def _guessing(lines: Lines) -> tuple[float, str] | None:
     """The loss of a model that guesses among K + 1 candidates: ln(K + 1)."""
     chance = _chance(lines)
-    return None if chance is None else (-math.log(chance[0]), f"guessing: ln(K + 1) = {-math.log(chance[0]):.2f}")
+    return None if chance is None else (-math.log(chance[0]), f"guessing: {-math.log(chance[0]):.2f}")
 
 
 def _chance(lines: Lines) -> tuple[float, str] | None:
     known = [line["chance"] for line in lines if line.get("chance")]
-    return (float(known[-1]), f"chance: 1 / (K + 1) = {per_cent(float(known[-1]))}") if known else None
+    return (float(known[-1]), f"chance: {per_cent(float(known[-1]))}") if known else None
 
 
 def _fewest_codes(_: Lines) -> tuple[float, str] | None:
@@ -68,11 +68,10 @@ CURVES = (
         "contrastive_loss", "Loss", "contrastive loss", _guessing,
         "For each masked moment the model picks the true code among K false ones. Guessing costs ln(K + 1), the dotted "
         "line; a model that learns falls below it, on held-out windows too.",
-        axis={"rangemode": "tozero"},
     ),
     Curve(
-        "contrastive_accuracy", "Picked rightly", "share of masked moments", _chance,
-        "How often the true code is the model's first choice. The dotted line is chance.",
+        "contrastive_accuracy", "Accuracy", "share of masked moments", _chance,
+        "How often the true code is the model's first choice among all K + 1. The dotted line is chance: 1 / (K + 1).",
         per_cent, {"rangemode": "tozero", "tickformat": ".0%"},
     ),
     Curve(
