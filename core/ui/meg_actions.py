@@ -90,8 +90,8 @@ class MegActions(TabActions[MegTasks]):
         """Return what the page shows of a study.
 
         Returns:
-            The id; of the recording: card, column, facts, figures, list of recordings; of what was prepared: card, facts,
-            button to go on; the run's id.
+            The id; of the recording: card, column, facts, figures, list of recordings; of what was prepared: card,
+            facts, button to go on; the run's id.
         """
         if study is None or study.description is None:
             card = gr.HTML(meg_views.EMPTY_RECORDING, visible=True)
@@ -368,10 +368,10 @@ class UseActions(MegActions):
         run = self.sessions.start(page_of(request), self.tab)
         with problems_of(run):
             study, checkpoint = self._trained(run_id)
-            source = Path(study.described.path)
+            source, model = Path(study.described.path), _named(checkpoint, run.folder / MODEL)
             show_step(progress, "Loading the model")
             import_all()
-            settings = EmbedSettings(str(checkpoint), "all", device, max_seconds=self.settings.max_seconds)
+            settings = EmbedSettings(str(model), "all", device, max_seconds=self.settings.max_seconds)
             result = self.tasks.embed(source, settings, OutputSettings(run.folder), reporter(run, progress))
             run.keep(result)
             asked = LayersRequest((source,), settings, LayersSettings(tsne=False), run.folder / "features")
@@ -406,6 +406,15 @@ class UseActions(MegActions):
     def redraw(self, run_id: str, layer: int, request: gr.Request) -> Any:
         """Draw the path of another layer."""
         return draw_path(self.find(run_id, request), layer, "2-D")
+
+
+def _named(checkpoint: Path, folder: Path) -> Path:
+    """Put a checkpoint into a folder whose name says what it is, since results are named by their model's folder."""
+    folder.mkdir()
+    for path in checkpoint.iterdir():
+        if path.is_file():
+            linked(path, folder / path.name)
+    return folder
 
 
 def _rate(text: str) -> float | None:

@@ -274,7 +274,7 @@ def _build_use() -> UsePart:
             label="The trained model, to take with you", file_count="multiple", interactive=False, elem_id="use-files"
         )
         commands = gr.Code(
-            label="On the command line, where the model and the recording are", language="shell", interactive=False,
+            label="On the command line, where the model and the recording are", language=None, interactive=False,
             show_line_numbers=False, wrap_lines=True, buttons=["copy"], elem_id="use-commands",
         )  # fmt: skip
     return UsePart(

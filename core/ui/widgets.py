@@ -72,7 +72,7 @@ def start_and_stop(label: str, tab: str, variant: Literal["primary", "secondary"
 
 def status(empty: str, tab: str) -> gr.HTML:
     """Return the card that says what there is before a result, and on which the bar moves."""
-    return gr.HTML(empty, elem_id=f"{tab}-card", elem_classes="strata-status")
+    return gr.HTML(empty, visible=bool(empty), elem_id=f"{tab}-card", elem_classes="strata-status")
 
 
 def player(tab: str) -> gr.HTML:
