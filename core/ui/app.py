@@ -84,7 +84,7 @@ def build_app(
             with gr.Tab("MEG", id="meg"):
                 meg = meg_tab.build(settings)
             with gr.Tab("Runs", id="runs") as tab:
-                runs = runs_tab.build(tab)
+                runs = runs_tab.build(tab, settings)
         visitor = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)
         embed_tab.wire(app, embed, Actions(tasks, settings, sessions))
         layers_tab.wire(app, layers, LayersActions(tasks, settings, sessions))

@@ -82,9 +82,9 @@ class MegActions(TabActions[MegTasks]):
         super().__init__(tasks, settings, sessions)
         self.studies = studies
 
-    def begin(self) -> list[Any]:
-        """Show that work is under way."""
-        return [gr.HTML(cards.working("Starting"), visible=True), *buttons(busy=True)]
+    def begin(self, what: str) -> list[Any]:
+        """Show what is under way."""
+        return [gr.HTML(cards.working(what), visible=True), *buttons(busy=True)]
 
     def shown(self, study: Study | None) -> list[Any]:
         """Return what the page shows of a study.

@@ -274,7 +274,7 @@ def _build_use() -> UsePart:
             label="The trained model, to take with you", file_count="multiple", interactive=False, elem_id="use-files"
         )
         commands = gr.Code(
-            label="On the command line, where the model and the recording are", language=None, interactive=False,
+            label="The same on the command line", language=None, interactive=False,
             show_line_numbers=False, wrap_lines=True, buttons=["copy"], elem_id="use-commands",
         )  # fmt: skip
     return UsePart(
@@ -321,10 +321,10 @@ def _wire_recording(tab: MegTab, actions: RecordingActions, visitor: gr.BrowserS
     on_card: dict[str, Any] = {"show_progress_on": part.card}
     running = []
     for event in (part.source.change, part.rate.submit):
-        begun = event(actions.begin, None, states, **QUICK)
+        begun = event(partial(actions.begin, "Reading the recording"), None, states, **QUICK)
         read = begun.then(actions.read, [part.source, part.rate, visitor], study, **HEAVY, **on_card, **PRIVATE)
         running += widgets.follow([read], actions, states)
-    begun = part.start.click(actions.begin, None, states, **QUICK)
+    begun = part.start.click(partial(actions.begin, "Simulating a recording"), None, states, **QUICK)
     made = begun.then(actions.simulate, visitor, study, **HEAVY, **on_card, **PRIVATE)
     running += widgets.follow([made], actions, states)
     part.stop.click(actions.stop, None, states, cancels=running, **QUICK)
@@ -340,7 +340,7 @@ def _wire_prepare(app: gr.Blocks, tab: MegTab, actions: PrepareActions) -> None:
         part.fit, part.bads,
     ]  # fmt: skip
     states = [part.card, part.start, part.stop]
-    begun = part.start.click(actions.begin, None, states, **QUICK)
+    begun = part.start.click(partial(actions.begin, "Preparing"), None, states, **QUICK)
     done = begun.then(
         actions.prepare, asked, [part.card, part.about, part.further], **HEAVY, **PRIVATE, show_progress_on=part.card
     )
@@ -371,7 +371,7 @@ def _wire_use(tab: MegTab, actions: UseActions) -> None:
     part = tab.use
     states = [part.card, part.start, part.stop]
     on_card: dict[str, Any] = {"show_progress_on": part.card}
-    begun = part.start.click(actions.begin, None, states, **QUICK)
+    begun = part.start.click(partial(actions.begin, "Embedding this recording"), None, states, **QUICK)
     asked = [tab.train.panel.run_id, tab.train.device]
     embedded = begun.then(actions.embed, asked, [part.embeddings, part.run_id], **HEAVY, **on_card, **PRIVATE)
     page = [part.card, part.results, part.facts, part.layer, part.path, part.figures]

@@ -9,6 +9,7 @@ import gradio as gr
 from core.ui import runs_views, widgets
 from core.ui.actions import plot
 from core.ui.runs_actions import RunsActions
+from core.ui.settings import UiSettings
 from core.ui.widgets import PRIVATE, QUICK
 
 TICK_SECONDS = 1.0
@@ -95,12 +96,13 @@ def wire_panel(panel: RunPanel, actions: RunsActions, also: Sequence[Any] = ()) 
     return timer
 
 
-def build(tab: gr.Tab) -> RunsTab:
+def build(tab: gr.Tab, settings: UiSettings) -> RunsTab:
     """Lay out the tab, which the caller has opened."""
     empty = gr.HTML(runs_views.EMPTY, elem_id="runs-empty")
     with gr.Row(equal_height=False, elem_classes="strata-columns"):
         with gr.Column(scale=2, min_width=300, elem_classes="strata-inputs"):
             chosen = gr.Radio([], label="Runs of this browser", visible=False, elem_id="runs-list")
+            gr.HTML(runs_views.about_keeping(settings), elem_id="runs-about")
         with gr.Column(scale=5, min_width=340, visible=False, elem_classes="strata-outputs") as results:
             shown = _build_run()
     return RunsTab(tab=tab, empty=empty, chosen=chosen, results=results, **shown)
@@ -109,18 +111,18 @@ def build(tab: gr.Tab) -> RunsTab:
 def _build_run() -> dict[str, Any]:
     with gr.Row():
         buttons = build_buttons("runs")
-        remove = gr.Button("Remove", visible=False, elem_id="runs-remove", scale=1)
-    with gr.Column(visible=False, elem_id="runs-sure") as sure:
-        gr.HTML('<p class="strata-note">The run goes with all that it left: curves, log and checkpoints.</p>')
-        with gr.Row():
-            yes = gr.Button("Remove for good", variant="stop", elem_id="runs-yes")
-            no = gr.Button("Keep it", elem_id="runs-no")
     panel = build_panel("runs", "", buttons)
     files = gr.File(label="Files", file_count="multiple", interactive=False, elem_id="runs-files")
     with gr.Accordion("Settings", open=False):
         settings = gr.HTML(elem_id="runs-settings")
     with gr.Accordion("Log", open=False):
         log = gr.HTML(elem_id="runs-log")
+    remove = gr.Button("Remove", visible=False, size="sm", elem_id="runs-remove")
+    with gr.Column(visible=False, elem_id="runs-sure") as sure:
+        gr.HTML('<p class="strata-note">The run goes with all that it left: curves, log and checkpoints.</p>')
+        with gr.Row():
+            yes = gr.Button("Remove for good", variant="stop", elem_id="runs-yes")
+            no = gr.Button("Keep it", elem_id="runs-no")
     return {
         "panel": panel, "remove": remove, "sure": sure, "yes": yes, "no": no, "settings": settings, "log": log,
         "files": files,

@@ -11,6 +11,7 @@ from core.ui import cards, emotion_views
 from core.ui.errors import without_folders
 from core.ui.layers_views import table
 from core.ui.progress import in_words, is_one_step
+from core.ui.settings import UiSettings
 from core.ui.trainings import KeptRun
 
 STATES = {"running": "running", "finished": "finished", "failed": "failed", "stopped": "stopped"}
@@ -23,8 +24,8 @@ EMPTY = """
   <svg viewBox="0 0 240 64" aria-hidden="true"><path d="M30 8v46h190M30 14c20 26 40 30 70 32s60 3 118 4" />
   <path d="M30 50c30-2 50-26 90-30s60-4 98-5" /></svg>
   <h2>No runs yet</h2>
-  <p>What you train under “MEG” or “Emotion” is listed here: its curves, how it stands, its settings and what it left.
-  Runs are kept in this browser's name; others do not see them.</p>
+  <p>What you train under “MEG” or “Emotion” is listed here: its curves, how it stands, its settings and what it
+  left.</p>
 </div>
 """
 
@@ -34,7 +35,8 @@ def card(one: KeptRun) -> str:
     status = one.status
     if status.state == "running":
         progress = one.kept.progress(one.training, one.run)
-        return under_way("Starting" if progress is None else one.training.words.describe(progress), progress)
+        told = "Starting" if progress is None else one.training.words.describe(progress)
+        return under_way(told, progress, alarm(one.metrics))
     if status.state == "stopped":
         return stopped(one.training.when_stopped)
     if status.state == "failed":
@@ -42,7 +44,7 @@ def card(one: KeptRun) -> str:
     return finished(one)
 
 
-def under_way(told: str, progress: Progress | None) -> str:
+def under_way(told: str, progress: Progress | None, alarm: str = "") -> str:
     """Say how far a training is, with a bar that fills where its stage has parts, and one that only moves elsewhere."""
     if progress is None or is_one_step(progress):
         bar = '<div class="strata-progress strata-endless" aria-hidden="true"><b></b></div>'
@@ -51,8 +53,29 @@ def under_way(told: str, progress: Progress | None) -> str:
         bar = f'<div class="strata-progress" aria-hidden="true"><b style="width: {share:.1f}%"></b></div>'
     return (
         f'<div class="strata-card strata-lower strata-training" role="status"><h2>{escape(told)}</h2>'
-        f"{bar}<p>{LATER}</p></div>"
+        f"{bar}<p>{LATER}</p>{cards.problem_note(alarm) if alarm else ''}</div>"
     )
+
+
+def alarm(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Say what goes wrong in a pre-training: codes that collapse; empty where nothing does."""
+    from core.figures.meg.training import FEWEST_CODES
+
+    known = [row["perplexity"] for row in metrics if isinstance(row.get("perplexity"), int | float)]
+    if not known or known[-1] >= FEWEST_CODES:
+        return ""
+    return (
+        f"Only about {known[-1]:.0f} codes are in use, and below {FEWEST_CODES} the model learns little. If this stays "
+        "so, stop, and train on more data."
+    )
+
+
+def about_keeping(settings: UiSettings) -> str:
+    """Say how long runs are kept, and who sees them."""
+    if settings.local_folders:
+        return cards.note("Runs are kept until the app ends. Take with you what you want to keep.")
+    left = in_words(settings.keep_minutes * 60)
+    return cards.note(f"Only this browser sees its runs. They go {left} after its last page was closed.")
 
 
 def stopped(told: str) -> str:
