@@ -81,8 +81,8 @@ def build_app(
                 layers = layers_tab.build(settings)
             with gr.Tab("Emotion", id="emotion"):
                 emotion = emotion_tab.build(settings)
-            with gr.Tab("MEG", id="meg"):
-                meg = meg_tab.build(settings)
+            with gr.Tab("MEG", id="meg") as tab:
+                meg = meg_tab.build(tab, settings)
             with gr.Tab("Runs", id="runs") as tab:
                 runs = runs_tab.build(tab, settings)
         visitor = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)

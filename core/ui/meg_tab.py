@@ -101,8 +101,9 @@ class UsePart:
 
 @dataclass(frozen=True)
 class MegTab:
-    """The four steps of the tab."""
+    """The four steps of the tab; ``seen``: the tabs in which the training stands."""
 
+    seen: tuple[gr.Tab, gr.Tab]
     steps: gr.Tabs
     recording: RecordingPart
     prepare: PreparePart
@@ -121,18 +122,18 @@ class MegParts:
     runs: RunsActions
 
 
-def build(settings: UiSettings) -> MegTab:
-    """Lay out the tab."""
+def build(tab: gr.Tab, settings: UiSettings) -> MegTab:
+    """Lay out the tab, which the caller has opened."""
     with gr.Tabs(elem_id="meg-parts") as steps:
         with gr.Tab("1 Recording", id="meg-recording"):
             recording = _build_recording(settings)
         with gr.Tab("2 Prepare", id="meg-prepare"):
             prepare = _build_prepare()
-        with gr.Tab("3 Pre-train", id="meg-train"):
+        with gr.Tab("3 Pre-train", id="meg-train") as third:
             train = _build_train(settings)
         with gr.Tab("4 Use", id="meg-use"):
             use = _build_use()
-    return MegTab(steps, recording, prepare, train, use)
+    return MegTab((tab, third), steps, recording, prepare, train, use)
 
 
 # --------------------------------------------------------------------------------------------------------- recording
@@ -358,7 +359,7 @@ def _wire_train(app: gr.Blocks, tab: MegTab, parts: MegParts) -> None:
     # A sampling rate other than the usual one makes other frames of the same window.
     for changed in (part.window.change, tab.prepare.about.change):
         changed(actions.describe, window, part.frames, **QUICK)
-    runs_tab.wire_panel(panel, parts.runs)
+    runs_tab.wire_panel(panel, parts.runs, tab.seen)
     asked = [tab.recording.study_id, part.preset, part.steps, part.window, part.seed, part.device]
     started = part.start.click(actions.train, asked, [panel.run_id, part.start], **PRIVATE, show_progress="hidden")
     started.failure(actions.fail, None, [panel.card, part.start], **QUICK)

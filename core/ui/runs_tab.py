@@ -77,22 +77,20 @@ def build_buttons(name: str) -> dict[str, gr.Button]:
     return {"stop": stop, "resume": resume}
 
 
-def wire_panel(panel: RunPanel, actions: RunsActions, also: Sequence[Any] = ()) -> gr.Timer:
+def wire_panel(panel: RunPanel, actions: RunsActions, tabs: Sequence[gr.Tab] = ()) -> gr.Timer:
     """Tie a panel to its run, and return the timer; to be called outside of all tabs.
 
     Args:
         panel: Its widgets.
         actions: The callbacks.
-        also: A function and what it takes and fills, to be called after each look at the run.
+        tabs: Where it stands: whoever comes back to one of them sees what was done to the run elsewhere.
     """
     timer = gr.Timer(TICK_SECONDS, active=False)
     known, watched = [panel.run_id, panel.shown], panel.watched(timer)
-    looks = [timer.tick(actions.watch, known, watched, **WATCHING)]
+    for look in (timer.tick, panel.run_id.change, *(tab.select for tab in tabs)):
+        look(actions.watch, known, watched, **WATCHING)
     for button, act in ((panel.stop, actions.stop), (panel.resume, actions.resume)):
-        looks.append(button.click(act, panel.run_id, None, **QUICK).then(actions.watch, known, watched, **WATCHING))
-    looks.append(panel.run_id.change(actions.watch, known, watched, **WATCHING))
-    for look in looks if also else ():
-        look.then(*also, **WATCHING)
+        button.click(act, panel.run_id, None, **QUICK).then(actions.watch, known, watched, **WATCHING)
     return timer
 
 
