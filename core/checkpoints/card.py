@@ -50,8 +50,11 @@ def metric_table(table: Facts) -> str:
 
     ``table`` has ``title``, ``note``, ``measure``, ``n``, ``groups``, ``chance`` and ``rows``: a list of
     ``{"model", "scores": [one per layer], "chosen", "interval"}``. ``chosen`` is the score with the layer chosen on
-    training groups only, ``interval`` its 95 % bootstrap over groups.
+    training groups only, ``interval`` its 95 % bootstrap over groups. A table of words has ``title``, ``note``,
+    ``columns`` and ``rows``, lists of as many words.
     """
+    if "columns" in table:
+        return _plain_table(table)
     width = max(len(row["scores"]) for row in table["rows"])
     head = ["model", *(f"layer {k}" for k in range(width)), "layer chosen on training folds [95 %]"]
     lines = [
@@ -62,6 +65,11 @@ def metric_table(table: Facts) -> str:
         "|" + " --- |" * len(head),
     ]
     return "\n".join(lines + [_metric_row(row, width) for row in table["rows"]])
+
+
+def _plain_table(table: Facts) -> str:
+    rows = [table["columns"], ["---"] * len(table["columns"]), *table["rows"]]
+    return "\n".join([f"**{table['title']}.** {table['note']}", "", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _metric_row(row: Facts, width: int) -> str:
@@ -77,8 +85,8 @@ def _training_text(training: Facts) -> str:
     lines = [
         f"- Recipe: `{training['recipe']}`, seed {training['seed']}.",
         f"- {training['updates']} of {training['updates_planned']} updates{_cost(training)} on {training['device']}.",
-        f"- Data: {training['data']['hours']:.2f} h in {training['data']['clips']} clips, "
-        f"fingerprint `{training['data']['sha256'][:16]}`.",
+        f"- Data: {training['data']['hours']:.2f} h in {training['data']['clips']} "
+        f"{training['data'].get('counted', 'clips')}, fingerprint `{training['data']['sha256'][:16]}`.",
         f"- Held out for the validation loss: {training['split']['held_out_text']}.",
     ]
     if training.get("history"):
@@ -86,8 +94,8 @@ def _training_text(training: Facts) -> str:
         cosine = last.get("cosine")
         beside = "" if cosine is None else f" (cosine to the teacher's standardised states {cosine:.3f})"
         lines.append(
-            f"- Validation loss {first['loss']:.3f} after {first['update']} updates, {last['loss']:.3f} after "
-            f"{last['update']}{beside}."
+            f"- Validation loss {first['loss']:.3f} after {first['step']} updates, {last['loss']:.3f} after "
+            f"{last['step']}{beside}."
         )
     return "\n".join(lines) + "\n\nAll settings, the whole history and package versions: `training.json`."
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from core.checkpoints import encodec_package
-from core.errors import CheckpointError
+from core.errors import CheckpointError, StrataError
 from core.models.encodec import codebooks_of
 from core.models.loaded import LoadedModel
+from core.models.model_input import check_fits, from_preprocessor
 
 SUPPORTED = {
     "wav2vec2": "Wav2Vec2Model",
@@ -24,7 +25,10 @@ SUPPORTED = {
     "wav2vec2-bert": "Wav2Vec2BertModel",
     "whisper": "WhisperEncoder",
     "encodec": "EncodecModel",
+    "meg2vec": "Meg2VecModel",
 }
+# Strata's own architectures: transformers does not know them.
+_OWN = ("meg2vec",)
 # Families that take raw samples at a rate, and in a scale, that only preprocessor_config.json knows.
 _RAW_SAMPLES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 
@@ -39,7 +43,9 @@ REQUIRED_KEYS = {
     "wav2vec2-bert": _TRANSFORMER,
     "whisper": ("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "num_mel_bins"),
     "encodec": ("sampling_rate", "audio_channels", "num_filters", "upsampling_ratios", "hidden_size"),
-}
+    "meg2vec": (*_CONVOLUTIONS, *_TRANSFORMER, "feat_extract_norm", "do_stable_layer_norm", "in_channels",
+                "sampling_rate", "sensor_input"),
+}  # fmt: skip
 # Keys that published configs carry although today's transformers no longer reads them. None of them is ever used.
 LEGACY_KEYS = frozenset(
     {
@@ -74,7 +80,8 @@ _RUN_FIELDS = frozenset(
 # Drawn at training time only; a checkpoint without it embeds exactly the same.
 UNUSED_WEIGHTS = ("masked_spec_embed",)
 # Parts of a checkpoint beside the encoder, left aside on purpose: those of pre-training, and those fitted to labels.
-PRETRAINING_HEADS = ("quantizer.", "project_hid.", "project_q.", "label_embs_concat", "final_proj.", "adapter.")
+PRETRAINING_HEADS = ("quantizer.", "project_hid.", "project_q.", "label_embs_concat", "final_proj.", "adapter.",
+                     "head.quantizer.", "head.project_hid.", "head.project_q.")  # fmt: skip
 LABEL_HEADS = ("lm_head.", "classifier.", "projector.", "tdnn.", "objective.", "layer_weights", "decoder.", "proj_out.",
                "feature_extractor.weight", "feature_extractor.bias")  # fmt: skip
 WHISPER_KEYS = {r"^(model\.)?encoder\.": ""}
@@ -231,7 +238,7 @@ def check_config_keys(raw: dict[str, Any], name: str, *, strict: bool) -> list[s
         Warnings for unknown keys where ``strict`` is off.
     """
     known = _known_keys(raw["model_type"])
-    tolerated = LEGACY_KEYS.union(*(_known_keys(relative) for relative in SUPPORTED))
+    tolerated = _tolerated_keys(raw["model_type"])
     unknown = [key for key in raw if key not in tolerated and not key.startswith("_")]
     missing = [key for key in REQUIRED_KEYS[raw["model_type"]] if key not in raw]
     hints = _did_you_mean(unknown, known)
@@ -248,23 +255,36 @@ def check_config_keys(raw: dict[str, Any], name: str, *, strict: bool) -> list[s
     return [f"config.json has keys Strata does not know and leaves aside: {', '.join(unknown)}."] if unknown else []
 
 
+def _tolerated_keys(model_type: str) -> set[str]:
+    """Keys that may stand in a config: of Strata's own models their own, of others what published ones ever held."""
+    if model_type in _OWN:
+        return _known_keys(model_type)
+    return set(LEGACY_KEYS).union(*(_known_keys(relative) for relative in SUPPORTED if relative not in _OWN))
+
+
 def _did_you_mean(unknown: list[str], known: set[str]) -> str:
     matches = {key: difflib.get_close_matches(key, known, n=1, cutoff=0.8) for key in unknown}
     return "".join(f" (did you mean {match[0]!r} by {key!r}?)" for key, match in matches.items() if match)
 
 
 def _known_keys(model_type: str) -> set[str]:
-    """Keys that today's transformers reads from a config of this type, and other names it takes for them."""
-    from transformers import CONFIG_MAPPING
-
-    config_class = CONFIG_MAPPING[model_type]
+    """Keys that are read from a config of this type, and other names that transformers takes for them."""
+    config_class = _config_class(model_type)
     return _fields(model_type) | set(config_class().to_dict()) | set(config_class.attribute_map)
 
 
 def _fields(model_type: str) -> set[str]:
+    return {field.name for field in dataclasses.fields(_config_class(model_type))}
+
+
+def _config_class(model_type: str) -> Any:
+    if model_type == "meg2vec":
+        from core.models.meg2vec import Meg2VecConfig
+
+        return Meg2VecConfig
     from transformers import CONFIG_MAPPING
 
-    return {field.name for field in dataclasses.fields(CONFIG_MAPPING[model_type])}
+    return CONFIG_MAPPING[model_type]
 
 
 def read_preprocessor(folder: Path, name: str, raw: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -285,7 +305,18 @@ def read_preprocessor(folder: Path, name: str, raw: dict[str, Any]) -> tuple[dic
                 f"{name}: {path} has {key} {found[key]!r}; expected {value!r} for a {model_type} model. "
                 "Restore the original file."
             )
+    if model_type == "meg2vec":
+        _check_model_input(path, name, found, raw)
     return _raw_sample_settings(path, name, found) if model_type in _RAW_SAMPLES else (found, [])
+
+
+def _check_model_input(path: Path, name: str, found: dict[str, Any], raw: dict[str, Any]) -> None:
+    """Refuse a MEG model that does not say how its recordings are prepared, or says what does not fit its config."""
+    try:
+        check_fits(from_preprocessor(found), raw)
+    except StrataError as error:
+        what = error if path.is_file() else "it is missing."
+        raise CheckpointError(f"{name}: {path} cannot be used: {what} Restore the original file.") from error
 
 
 def _find_preprocessor(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
@@ -405,10 +436,8 @@ def _load_weights(folder: Path, name: str, raw: dict[str, Any], *, safe: bool) -
 
 def _build_config(raw: dict[str, Any]) -> Any:
     """The config object from the keys that describe the network; anything else in the file has no effect."""
-    from transformers import CONFIG_MAPPING
-
     wanted = _fields(raw["model_type"]) - _RUN_FIELDS
-    return CONFIG_MAPPING[raw["model_type"]](**{key: value for key, value in raw.items() if key in wanted})
+    return _config_class(raw["model_type"])(**{key: value for key, value in raw.items() if key in wanted})
 
 
 def _model_class(model_type: str) -> Any:
@@ -416,6 +445,10 @@ def _model_class(model_type: str) -> Any:
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
         return WhisperEncoder
+    if model_type == "meg2vec":
+        from core.models.meg2vec import Meg2VecModel
+
+        return Meg2VecModel
     import transformers
 
     return getattr(transformers, SUPPORTED[model_type])
@@ -457,7 +490,9 @@ def _check_report(report: dict[str, Any], name: str) -> list[str]:
 def _without_prefix(key: str) -> str:
     """A weight's name without the name of the model inside a larger one, such as ``wav2vec2.``."""
     head, _, rest = key.partition(".")
-    return rest if head in ("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2vec2_bert", "model") else key
+    return (
+        rest if head in ("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2vec2_bert", "model", "meg2vec") else key
+    )
 
 
 def _architecture(raw: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ def save_checkpoint(
     """Write ``folder`` under a temporary name beside it, then rename; an older folder of that name is replaced.
 
     Args:
-        folder: where the checkpoint shall be; its name is the model's.
+        folder: where the checkpoint shall be; its name is the model's, unless ``training`` has a ``name``.
         model: written as float16; what ``from_pretrained`` reads.
         training: facts of the run for ``training.json``: settings, data, split, history, metrics; the versions of the
             packages are added.
@@ -41,7 +41,7 @@ def save_checkpoint(
     """
     facts = training | {"card": card, "versions": package_versions(PACKAGES)}
     with whole_folder(folder) as partial:
-        _write(partial, folder.name, model, facts, extractor)
+        _write(partial, facts.get("name", folder.name), model, facts, extractor)
         if preparation:
             write_json(partial / "preprocessor_config.json", dict(preparation))
     return folder
@@ -51,7 +51,7 @@ def write_card(folder: Path) -> None:
     """Write README.md again from ``config.json`` and ``training.json`` of a checkpoint folder."""
     config = json.loads((folder / "config.json").read_text())
     training = json.loads((folder / "training.json").read_text())
-    (folder / "README.md").write_text(model_card(folder.name, config, training), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(training.get("name", folder.name), config, training), encoding="utf-8")
 
 
 def _write(

@@ -92,6 +92,14 @@ class Encoder(ABC):
     def open(self, signal: "Signal", runners: Runners) -> FeatureStream:
         """Start reading a recording: any first pass over the whole of it happens here."""
 
+    def noise(self, seconds: float) -> "Signal":
+        """A recording of white noise, the same every time, to check engines with."""
+        from core.audio.signal import Signal
+
+        rate = self.spec.clock.sampling_rate
+        values = np.random.default_rng(0).standard_normal(round(seconds * rate)).astype(np.float32)
+        return Signal.from_array(values, rate)
+
 
 class LevelledEncoder(Encoder):
     """An encoder that hears every recording at one loudness: the root mean square of its samples is LOUDNESS."""

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.audio.signal import Signal
 from core.device import DeviceChoice, cpu_has_bf16
 from core.embed.encoder import Encoder, Runner
 from core.errors import InputError, MissingPackage
@@ -237,10 +236,8 @@ def _shapes(example: tuple[torch.Tensor, ...], time_axis: int | None) -> dict[in
 
 def _check_states(runners: dict[str, Runner], encoder: Encoder) -> np.ndarray:
     """States of a second of noise through all networks, (n_layers, frames, dim)."""
-    rate = encoder.spec.clock.sampling_rate
-    noise = np.random.default_rng(0).standard_normal(round(CHECK_SECONDS * rate)).astype(np.float32)
-    n_frames = encoder.spec.clock.n_frames(len(noise))
-    with Signal.from_array(noise, rate) as signal:
+    with encoder.noise(CHECK_SECONDS) as signal:
+        n_frames = encoder.spec.clock.n_frames(signal.n_samples)
         return runners["states"](encoder.open(signal, runners).read(0, n_frames))[:, :n_frames]
 
 

@@ -31,4 +31,8 @@ def build_encoder(loaded: LoadedModel) -> Encoder:
         from core.embed.encoders.encodec import build_encodec
 
         return build_encodec(loaded)
+    if loaded.model_type == "meg2vec":
+        from core.embed.encoders.meg2vec import Meg2VecEncoder
+
+        return Meg2VecEncoder(loaded)
     raise CheckpointError(f"{loaded.name}: no encoder is written for model type {loaded.model_type!r}.")

@@ -51,9 +51,12 @@ class LocalNetwork(nn.Module):
         return self.layers[0]
 
     def forward(self, samples: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """Turn (1, time) samples into (frames, channels) features; kernel (channels, 1, k), bias (channels,)."""
+        """Turn (inputs, time) samples into (frames, channels) features; kernel (channels, inputs, k), bias (channels,).
+
+        Audio has one input.
+        """
         first = self.first
-        hidden = functional.conv1d(samples[:, None], kernel, bias, stride=self.stride)
+        hidden = functional.conv1d(samples[None], kernel, bias, stride=self.stride)
         if not self.grouped:
             hidden = first.layer_norm(hidden.transpose(1, 2)).transpose(1, 2)
         hidden = first.activation(hidden)
