@@ -61,7 +61,10 @@ class FakeMegTasks(FakeEmotionTasks):
 
     def find_meg(self, inputs: Sequence[Path]) -> Sequence[Path]:
         found = [one for path in inputs for one in ([path] if path.suffix else sorted(path.rglob("*")))]
-        return [path for path in found if path.suffix in SUFFIXES]
+        recordings = [path for path in found if path.suffix in SUFFIXES]
+        if not recordings:
+            raise InputError(f"Found no MEG recording in {inputs[0].name}; expected a .fif.")
+        return recordings
 
     def simulate_meg(self, request: SimulateRequest, on_progress: OnProgress = ignore_progress) -> Simulation:
         for done in range(4):
@@ -93,7 +96,7 @@ class FakeMegTasks(FakeEmotionTasks):
             request.output_dir, {"train": 2, "eval": 1}, {"train": 40.0, "eval": 20.0}, rows, warnings
         )
 
-    def read_preset(self, name: str, changes: Sequence[str] = ()) -> PretrainSettings:
+    def read_pretrain_settings(self, name: str, changes: Sequence[str] = ()) -> PretrainSettings:
         settings = PretrainSettings(name=f"meg2vec-{name}", max_steps=60, warmup_steps=12, eval_every=30)
         given = dict(change.split("=") for change in changes)
         kinds = {key: type(getattr(settings, key)) for key in given}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -112,7 +112,7 @@ def _meg_parts(ground: Ground) -> MegParts:
 def _own_tasks() -> AppTasks:
     from core import tasks
 
-    return cast(AppTasks, tasks)
+    return tasks
 
 
 def _leaving(sessions: Sessions) -> Callable[[gr.Request], None]:

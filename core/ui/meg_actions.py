@@ -57,7 +57,7 @@ class MegTasks(ModelTasks, Protocol):
     def prepare_meg(self, request: PrepareRequest, on_progress: OnProgress) -> PrepareSummary:
         """Prepare recordings for a training."""
 
-    def read_preset(self, name: str, changes: Sequence[str] = ()) -> PretrainSettings:
+    def read_pretrain_settings(self, name: str, changes: Sequence[str] = ()) -> PretrainSettings:
         """Return the settings of a preset, with changes such as ``max_steps=50``."""
 
     def describe_window(self, settings: PretrainSettings, sampling_rate: int) -> str:
@@ -188,12 +188,6 @@ class RecordingActions(MegActions):
             here = self._unpacked(path, study) if path.suffix.lower() == ZIP else linked(path, study.data / path.name)
             found.append(here)
         study.recordings, study.numpy_rate = tuple(self.tasks.find_meg(found)), rate
-        if not study.recordings:
-            names = ", ".join(path.name for path in files)
-            raise InputError(
-                f"Found no MEG recording in {names}; expected a .fif, .con, .sqd or .npy, or a zip of a CTF .ds folder "
-                "or of a BTi folder."
-            )
         if len(study.recordings) > limits.max_recordings:
             n = len(study.recordings)
             raise too_much("What was sent", f"holds {n} recordings", f"{limits.max_recordings}", "--max-recordings")
@@ -268,7 +262,7 @@ class PretrainActions(MegActions):
 
     def defaults(self, preset: str) -> list[Any]:
         """Return steps and window of a preset, within what this app allows."""
-        settings = self.tasks.read_preset(preset)
+        settings = self.tasks.read_pretrain_settings(preset)
         return [int(min(settings.max_steps, self.settings.max_steps)), settings.window_seconds]
 
     def describe(self, study_id: str, preset: str, seconds: float | None) -> str:
@@ -277,7 +271,9 @@ class PretrainActions(MegActions):
         rate = study.preparation.sampling_rate if study else Preparation().sampling_rate
         try:
             length = _number(seconds, "the window", "s")
-            told = self.tasks.describe_window(self.tasks.read_preset(preset, [f"window_seconds={length:g}"]), rate)
+            told = self.tasks.describe_window(
+                self.tasks.read_pretrain_settings(preset, [f"window_seconds={length:g}"]), rate
+            )
         except Exception as error:
             return cards.problem_note(explain(error))
         return cards.note(told)
@@ -293,14 +289,14 @@ class PretrainActions(MegActions):
             study.ready  # noqa: B018 (asked for before anything else is)
             changes = self._changes(preset, _whole(steps, "the number of steps"), _number(seconds, "the window", "s"))
             changes |= {"seed": _whole(seed, "the seed", least=0), "device": device, **self._sensors(study)}
-            settings = self.tasks.read_preset(preset, [f"{name}={value}" for name, value in changes.items()])
+            settings = self.tasks.read_pretrain_settings(preset, [f"{name}={value}" for name, value in changes.items()])
             self.tasks.describe_window(settings, study.preparation.sampling_rate)
             self.studies.start(study, Asked(preset, changes))
         return [study.begun.id, gr.Button(interactive=False)]
 
     def _changes(self, preset: str, steps: int, seconds: float) -> dict[str, str | int | float]:
         """Return the settings that follow from the number of steps: a short training warms up and looks up sooner."""
-        limit, before = self.settings.max_steps, self.tasks.read_preset(preset)
+        limit, before = self.settings.max_steps, self.tasks.read_pretrain_settings(preset)
         if steps > limit:
             raise too_much("The training", f"has {steps:,} steps", f"{limit:,.0f}", "STRATA_MAX_STEPS")
         each = max(1, steps // PARTS)
