@@ -1,7 +1,8 @@
-"""A training that trains nothing: ``python -m tests.fake_training emotion train ... --run DIR``.
+"""A training that trains nothing: ``python -m tests.fake_training emotion train ... --run DIR``, or ``pretrain ...``.
 
-It logs what a training logs, keeps its folds as one does, stops when it is asked to, and writes files where a head and
-a report would be. With the seed 7 it waits after its first fold until it was stopped once; the seed 13 fails.
+It logs what a training logs, keeps its folds or steps as one does, stops when it is asked to, and writes files where a
+head and a report, or a checkpoint, would be. With the seed 7 it waits after its first fold, or a third of its steps,
+until it was stopped once; the seed 13 fails.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from core.arrays import Progress
 from core.training.runs import STOPPED, RunFolder
+from tests.pretrain_lines import make_lines
 from tests.scoring_fakes import make_metrics
 
 FOLDS = 3
@@ -20,12 +22,41 @@ EPOCHS = 8
 
 def read_flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("verb", nargs=2)
+    parser.add_argument("verb", nargs="+")
     for name in ("data", "output", "report", "run"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--data_dir", type=Path)
+    parser.add_argument("--output_dir", type=Path)
+    parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--head", default="linear")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_known_args()[0]
+
+
+def take_steps(run: RunFolder, flags: argparse.Namespace) -> None:
+    """Log all steps that no earlier process has logged, and write a checkpoint at the end and when stopped."""
+    settings = dict(one.split("=") for one in flags.set)
+    n_steps, seed = int(settings["max_steps"]), int(settings["seed"])
+    if seed == 13:
+        sys.exit(f"{flags.data_dir} holds no windows. Prepare again.")
+    before = max((row["step"] for row in run.metrics()), default=0)
+    lines = [line for line in make_lines(n_steps) if line["step"] > before]
+    with run.stop_requests() as should_stop:
+        for line in lines:
+            run.progress(Progress("train", line["step"], n_steps, "steps"))
+            while seed == 7 and line["step"] > n_steps / 3 and not before and not should_stop():
+                time.sleep(0.02)
+            if should_stop():
+                write_checkpoint(flags.output_dir / "last")
+                sys.exit(STOPPED)
+            run.log(line)
+    write_checkpoint(flags.output_dir / "best")
+
+
+def write_checkpoint(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"command": sys.argv[1:]}))
+    (folder / "model.safetensors").write_bytes(b"weights")
 
 
 def train_folds(run: RunFolder, head: str, waits: bool) -> None:
@@ -48,6 +79,9 @@ def train_folds(run: RunFolder, head: str, waits: bool) -> None:
 
 def main() -> None:
     flags = read_flags()
+    if flags.verb == ["pretrain"]:
+        take_steps(RunFolder(flags.run), flags)
+        return
     if flags.seed == 13:
         sys.exit(f"{flags.data} has clips of 1 speaker that can be used; at least 2 are needed.")
     train_folds(RunFolder(flags.run), flags.head, waits=flags.seed == 7)

@@ -43,10 +43,12 @@ class ArchiveLimits:
     Attributes:
         max_files: Entries of any kind.
         max_bytes: Of all files together, unpacked.
+        suffixes: Of the files that are unpacked; others are left out. None for all: a recording may be a folder.
     """
 
     max_files: int = 20_000
     max_bytes: int = 8 << 30
+    suffixes: tuple[str, ...] | None = (*AUDIO_SUFFIXES, *TABLE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Listing:
 
     Attributes:
         wanted: Files to unpack: the entry, and its path below the folder.
-        left_out: Names of files that are neither recordings nor tables.
+        left_out: Names of files with other suffixes than those wanted.
     """
 
     wanted: tuple[tuple[zipfile.ZipInfo, str], ...]
@@ -80,7 +82,7 @@ def list_zip(path: Path, limits: ArchiveLimits) -> Listing:
 
 
 def unpack_zip(path: Path, folder: Path, limits: ArchiveLimits) -> Path:
-    """Unpack recordings and tables into a folder that is not there yet, or is empty.
+    """Unpack recordings and tables, or what the limits name, into a folder that is not there yet, or is empty.
 
     The folder appears when everything is in it; where something goes wrong, nothing remains. Archives inside the
     archive are not opened.
@@ -148,7 +150,7 @@ def _listing(path: Path, archive: zipfile.ZipFile, limits: ArchiveLimits) -> Lis
         below = _safe_path(path.name, entry)
         if entry.is_dir() or is_junk(below):
             continue
-        if Path(below).suffix.lower() in (*AUDIO_SUFFIXES, *TABLE_SUFFIXES):
+        if limits.suffixes is None or Path(below).suffix.lower() in limits.suffixes:
             _check_readable(path.name, entry)
             wanted.append((entry, below))
         else:

@@ -30,6 +30,10 @@ from core.tasks.emotion import (
 from core.tasks.layer_files import summarise_layers, write_layers
 from core.tasks.layer_rows import LayersRequest
 from core.tasks.layerwise import LayersAnalysis, analyse_layers
+from core.tasks.meg.choices import describe_window, find_meg, meg_layouts, read_pretrain_settings
+from core.tasks.meg.describing import describe_meg
+from core.tasks.meg.preparing import prepare_meg
+from core.tasks.meg.simulation import simulate_meg
 from core.tasks.result_folder import check_results_target
 
 __all__ = [
@@ -47,20 +51,27 @@ __all__ = [
     "analyse_layers",
     "check_results_target",
     "classify_emotion",
+    "describe_meg",
+    "describe_window",
     "embed",
     "embed_emotion",
     "embed_many",
     "emotion_as_text",
     "evaluate_emotion",
     "features_cache",
+    "find_meg",
     "list_heads",
     "list_models",
+    "meg_layouts",
     "predictions_as_json",
     "predictions_as_text",
+    "prepare_meg",
     "read_card",
     "read_corpus",
     "read_emotion",
     "read_mapping",
+    "read_pretrain_settings",
+    "simulate_meg",
     "summarise_emotion",
     "summarise_layers",
     "timeline_rows",

@@ -1,13 +1,14 @@
 """Put the tabs together. ``build_app()`` is pure: it starts nothing, loads no model and asks no other machine."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from core.ui import embed_tab, emotion_tab, layers_tab
+from core.ui import embed_tab, emotion_tab, layers_tab, meg_tab, runs_tab
 from core.ui.embed_actions import Actions, Tasks
 from core.ui.emotion_actions import EmotionTasks
 from core.ui.emotion_classify_actions import ClassifyActions
@@ -16,14 +17,45 @@ from core.ui.emotion_runs import Trainings
 from core.ui.emotion_tab import EmotionParts
 from core.ui.emotion_train_actions import TrainActions
 from core.ui.layers_actions import LayersActions, LayersTasks
+from core.ui.meg_actions import MegTasks, PrepareActions, PretrainActions, RecordingActions, UseActions
+from core.ui.meg_runs import Studies
+from core.ui.meg_tab import MegParts
+from core.ui.runs_actions import RunsActions
+from core.ui.runs_tab import WATCHING
 from core.ui.sessions import Sessions
 from core.ui.settings import UiSettings
+from core.ui.trainings import AllTrainings
 
 HEADER = '<header class="strata-header"><h1>Strata</h1><p>Speech and brain models, layer by layer</p></header>'
 
 
-class AppTasks(Tasks, LayersTasks, EmotionTasks, Protocol):
+class AppTasks(Tasks, LayersTasks, EmotionTasks, MegTasks, Protocol):
     """What all tabs need done; ``core.tasks`` does it."""
+
+
+KEPT_AS = "strata-visitor"
+"""Where the browser keeps the key under which its runs are listed."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all tabs stand on: the limits, what does the work, where results lie, and the runs of all visitors."""
+
+    settings: UiSettings
+    tasks: AppTasks
+    sessions: Sessions
+    runs: RunsActions
+    module: str
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """How trainings are kept; what is trusted with folders of the machine is somebody's own machine."""
+        return {
+            "keep_seconds": self.settings.keep_minutes * 60,
+            "ends_unseen": not self.settings.local_folders,
+            "module": self.module,
+            "everything": self.runs.everything,
+        }
 
 
 def build_app(
@@ -38,6 +70,7 @@ def build_app(
     """
     settings, tasks = settings or UiSettings.from_environment(), tasks or _own_tasks()
     sessions = Sessions(Path(get_upload_folder()) / "results", settings.keep_minutes * 60)
+    ground = Ground(settings, tasks, sessions, RunsActions(AllTrainings()), training_module)
     # Gradio's own copies of uploads are swept each hour once they are a day old.
     with gr.Blocks(title="Strata", analytics_enabled=False, delete_cache=(3_600, 86_400), fill_width=True) as app:
         gr.HTML(HEADER)
@@ -48,21 +81,32 @@ def build_app(
                 layers = layers_tab.build(settings)
             with gr.Tab("Emotion", id="emotion"):
                 emotion = emotion_tab.build(settings)
+            with gr.Tab("MEG", id="meg") as tab:
+                meg = meg_tab.build(tab, settings)
+            with gr.Tab("Runs", id="runs") as tab:
+                runs = runs_tab.build(tab, settings)
+        visitor = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)
         embed_tab.wire(app, embed, Actions(tasks, settings, sessions))
         layers_tab.wire(app, layers, LayersActions(tasks, settings, sessions))
-        emotion_tab.wire(app, emotion, _emotion_parts(settings, tasks, sessions, training_module))
+        emotion_tab.wire(app, emotion, _emotion_parts(ground), visitor)
+        restored = meg_tab.wire(app, meg, _meg_parts(ground), visitor)
+        runs_tab.wire(app, runs, ground.runs, visitor)
+        app.load(ground.runs.visitor, visitor, visitor, **WATCHING).then(*restored, **WATCHING)
         app.unload(_leaving(sessions))
     return app
 
 
-def _emotion_parts(settings: UiSettings, tasks: EmotionTasks, sessions: Sessions, module: str) -> EmotionParts:
-    keep_seconds = settings.keep_minutes * 60
-    # What is trusted with folders of the machine is somebody's own machine.
-    trainings = Trainings(
-        sessions.root.parent / "trainings", keep_seconds, ends_unseen=not settings.local_folders, module=module
-    )
-    needs = (tasks, settings, sessions, trainings)
+def _emotion_parts(ground: Ground) -> EmotionParts:
+    trainings = Trainings(ground.sessions.root.parent / "trainings", **ground.kept)
+    needs = (ground.tasks, ground.settings, ground.sessions, trainings)
     return EmotionParts(ClassifyActions(*needs), TrainActions(*needs), MapActions(*needs))
+
+
+def _meg_parts(ground: Ground) -> MegParts:
+    studies = Studies(ground.sessions.root.parent / "studies", **ground.kept)
+    needs = (ground.tasks, ground.settings, ground.sessions, studies)
+    steps = (RecordingActions(*needs), PrepareActions(*needs), PretrainActions(*needs), UseActions(*needs))
+    return MegParts(*steps, ground.runs)
 
 
 def _own_tasks() -> AppTasks:

@@ -104,7 +104,7 @@ class Actions(TabActions[Tasks]):
         sound = {"url": f"gradio_api/file={listen}" if listen.is_file() else "", "run": run.id}
         return [
             gr.HTML(visible=False), gr.Column(visible=True), cards.facts(result), sound, choice,
-            *_draw_timeline(run, layers[-1]), _draw_path(run, layers[-1], three_d),
+            *_draw_timeline(run, layers[-1]), draw_path(run, layers[-1], three_d),
         ]  # fmt: skip
 
     def _listen(self, run: Run, on_progress: OnProgress) -> None:
@@ -127,12 +127,12 @@ class Actions(TabActions[Tasks]):
     def redraw(self, run_id: str, layer: int, three_d: str, request: gr.Request) -> list[Any]:
         """Draw another computed layer."""
         run = self.find(run_id, request)
-        return [*_draw_timeline(run, layer), _draw_path(run, layer, three_d)]
+        return [*_draw_timeline(run, layer), draw_path(run, layer, three_d)]
 
     @shown_errors
     def redraw_path(self, run_id: str, layer: int, three_d: str, request: gr.Request) -> PlotData:
         """Draw the path with another number of axes."""
-        return _draw_path(self.find(run_id, request), layer, three_d)
+        return draw_path(self.find(run_id, request), layer, three_d)
 
     def begin(self, recording: str | None) -> list[Any]:
         """Show that work is under way."""
@@ -179,7 +179,8 @@ def _draw_timeline(run: Run, layer: int) -> tuple[PlotData, str]:
     return plot(figure), cards.note(timeline_caption(signal, view))
 
 
-def _draw_path(run: Run, layer: int, three_d: str) -> PlotData:
+def draw_path(run: Run, layer: int, three_d: str) -> PlotData:
+    """Return the path of the frames of one computed layer."""
     from core.analysis.views import view_path
     from core.figures.path import path_figure
 

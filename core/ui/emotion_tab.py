@@ -12,6 +12,7 @@ from core.ui.actions import plot
 from core.ui.emotion_classify_actions import OWN_THRESHOLD, ClassifyActions
 from core.ui.emotion_map_actions import MapActions
 from core.ui.emotion_train_actions import TrainActions, about_limits
+from core.ui.runs_tab import TICK_SECONDS, WATCHING
 from core.ui.settings import UiSettings
 from core.ui.widgets import HEAVY, PRIVATE, QUICK
 
@@ -28,12 +29,6 @@ POOLING_NAMES = {
     "learned": "Attention, learned (mlp only)",
 }
 COLOURS = [("Emotion", "emotion"), ("Speaker", "speaker")]
-TICK_SECONDS = 1.0
-"""How often a page asks how its training stands."""
-
-WATCHING: dict[str, Any] = {**PRIVATE, "show_progress": "hidden", "concurrency_limit": None}
-"""Looking at a training takes no time; in the queue all the same, since only from there a state tells of its change."""
-
 KEPT_AS = "strata-training"
 """Where the browser keeps which training is its own."""
 
@@ -138,10 +133,12 @@ class Watch:
     Attributes:
         browser: Keeps the training's id in the browser.
         timer: Asks how it stands.
+        visitor: Whose it is.
     """
 
     browser: gr.BrowserState
     timer: gr.Timer
+    visitor: gr.BrowserState
 
 
 @dataclass(frozen=True)
@@ -324,10 +321,10 @@ def _build_map() -> MapPart:
 # ------------------------------------------------------------------------------------------------------------- wire
 
 
-def wire(app: gr.Blocks, tab: EmotionTab, parts: EmotionParts) -> None:
+def wire(app: gr.Blocks, tab: EmotionTab, parts: EmotionParts, visitor: gr.BrowserState) -> None:
     """Tie the widgets to the callbacks; to be called outside of all tabs."""
     kept = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)
-    watch = Watch(kept, gr.Timer(TICK_SECONDS, active=False))
+    watch = Watch(kept, gr.Timer(TICK_SECONDS, active=False), visitor)
     _wire_classify(tab.classify, parts.classify)
     _wire_train(app, tab, parts, watch)
     _wire_map(tab, parts.map)
@@ -409,6 +406,7 @@ def _wire_start(part: TrainPart, actions: TrainActions, watch: Watch, watched: l
         actions.train, asked, [part.recognised, part.training_id], api_name="emotion_train", api_visibility="public"
     )
     started.success(lambda number: number, part.training_id, watch.browser, **QUICK)
+    started.success(actions.trainings.claim, [part.training_id, watch.visitor], None, **QUICK)
     started.success(actions.watch, [part.training_id, part.shown], watched, **WATCHING)
     started.failure(actions.fail, None, [part.card, part.start], **QUICK)
 

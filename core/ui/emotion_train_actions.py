@@ -11,8 +11,7 @@ from core.arrays import EmbedSettings
 from core.errors import InputError
 from core.scoring import CorpusSettings, EmotionFindings, HeadSettings, LabelledCorpus
 from core.tasks.emotion import EmotionRequest
-from core.training.runs import RunStatus
-from core.ui import cards, emotion_views
+from core.ui import cards, emotion_views, runs_views
 from core.ui.actions import page_of, problems_of, show_step, too_much
 from core.ui.emotion_actions import EmotionActions
 from core.ui.emotion_runs import Training, Voices
@@ -21,6 +20,7 @@ from core.ui.files import linked, packed
 from core.ui.layers_views import gallery
 from core.ui.progress import TimeLeft
 from core.ui.settings import UiSettings
+from core.ui.trainings import KeptRun
 from core.ui.warm_up import import_all
 
 ZIP = ".zip"
@@ -217,10 +217,9 @@ class TrainActions(EmotionActions):
         training = self.trainings.find(training_id)
         if training is None or training.run is None:
             return [gr.skip()] * 7 + [gr.Timer(active=False), "", ""]
-        status, metrics = self.trainings.status(training), self.trainings.metrics(training)
-        state = status.state
+        state, metrics = self.trainings.status(training).state, self.trainings.metrics(training)
         now = f"{training.run.id} {state} {len(metrics)}"
-        card = self._card(training, status)
+        card = self._card(training)
         if now == shown:
             return [card, *[gr.skip()] * 9]
         # The report shows the folds as well.
@@ -232,16 +231,10 @@ class TrainActions(EmotionActions):
             training.run.id if state == "finished" else "",
         ]  # fmt: skip
 
-    def _card(self, training: Training, status: RunStatus) -> gr.HTML:
-        if status.state == "running":
-            progress = self.trainings.progress(training)
-            told = training.words.describe(progress) if progress is not None else "Starting"
-            return gr.HTML(emotion_views.under_way(told, progress), visible=True)
-        if status.state == "stopped":
-            return gr.HTML(emotion_views.STOPPED, visible=True)
-        if status.state == "failed":
-            return gr.HTML(cards.failed(without_folders(status.error)), visible=True)
-        return gr.HTML(visible=False)
+    def _card(self, training: Training) -> gr.HTML:
+        one = KeptRun(self.trainings, training, training.begun)
+        # What has finished says so by its report.
+        return gr.HTML(visible=False) if one.status.state == "finished" else gr.HTML(runs_views.card(one), visible=True)
 
     # ------------------------------------------------------------------------------------------------------- report
 

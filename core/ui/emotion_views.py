@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from gradio.components.plot import PlotData
 
-from core.arrays import Progress
 from core.figures.plotly_json import Figure
 from core.scoring import (
     INTENDED_USE,
@@ -26,7 +25,6 @@ from core.scoring import (
 from core.ui import cards
 from core.ui.actions import plot
 from core.ui.layers_views import table
-from core.ui.progress import is_one_step
 
 CLASSES_SHOWN = 20
 """Classes that a description of a corpus names at most."""
@@ -123,7 +121,7 @@ def answer(prediction: Prediction) -> str:
     by = f"Said by <strong>{escape(prediction.head)}</strong> on {escape(cards.model_name(prediction.model))}"
     of = f"of {escape(prediction.source.name)}, {said.stop - said.start:.1f} s"
     # The note on use stands beside the answer in any case.
-    minded = _warned([warning for warning in prediction.warnings if warning != INTENDED_USE])
+    minded = warned([warning for warning in prediction.warnings if warning != INTENDED_USE])
     return (
         f'<div class="strata-answer{kind}" role="status"><h2>{head}</h2><p>{escape(told)}</p>'
         f'<p class="strata-how">{by}, {of}.</p>{minded}</div>{USE}'
@@ -198,7 +196,7 @@ def about_corpus(corpus: LabelledCorpus) -> str:
     minded = [*corpus.warnings, *(f"{fail['file']}: {fail['error']}" for fail in corpus.failures)]
     return (
         f'<div class="strata-facts strata-corpus"><p>{", ".join(facts)}.</p><p class="strata-how">{shown}{more}.</p>'
-        f"{_mapping(corpus.mapping)}{_warned(minded)}</div>"
+        f"{_mapping(corpus.mapping)}{warned(minded)}</div>"
     )
 
 
@@ -212,32 +210,13 @@ def _mapping(mapping: Mapping[str, str]) -> str:
     return f'<details class="strata-how-to"><summary>How labels became classes</summary>{inside}</details>'
 
 
-def _warned(notes: Sequence[str], most: int = 8) -> str:
+def warned(notes: Sequence[str], most: int = 8) -> str:
+    """List what to mind; empty where there is nothing."""
     if not notes:
         return ""
     more = [f"… and {len(notes) - most} more."] if len(notes) > most else []
     listed = "".join(f"<li>{escape(note)}</li>" for note in [*notes[:most], *more])
     return f'<ul class="strata-warnings">{listed}</ul>'
-
-
-STOPPED = """
-<div class="strata-card strata-lower" role="status"><h2>Stopped</h2>
-<p>Finished folds and features are kept. “Resume” goes on where it stopped; “Train” begins again with the settings as
-they are now, on the features that are there.</p></div>
-"""
-
-
-def under_way(told: str, progress: Progress | None) -> str:
-    """Say how far a training is, with a bar that fills where its stage has parts, and one that only moves elsewhere."""
-    if progress is None or is_one_step(progress):
-        bar = '<div class="strata-progress strata-endless" aria-hidden="true"><b></b></div>'
-    else:
-        share = 100 * min(1.0, progress.done / progress.total)
-        bar = f'<div class="strata-progress" aria-hidden="true"><b style="width: {share:.1f}%"></b></div>'
-    return (
-        f'<div class="strata-card strata-lower strata-training" role="status"><h2>{escape(told)}</h2>'
-        f"{bar}<p>You may close or reload the page: the training goes on, and this browser finds it again.</p></div>"
-    )
 
 
 def fold_bars(metrics: Sequence[Mapping[str, Any]]) -> str:
@@ -290,7 +269,7 @@ def headline(findings: EmotionFindings) -> str:
     )
     return (
         f'<div class="strata-facts strata-headline"><dl>{listed}</dl><p class="strata-how">{escape(facts)}</p>'
-        f"{_warned(findings.warnings)}</div>{USE}"
+        f"{warned(findings.warnings)}</div>{USE}"
     )
 
 

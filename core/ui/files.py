@@ -33,12 +33,13 @@ def write_sound(source: Path, target: Path, start: float | None = None, stop: fl
     return target
 
 
-def packed(folder: Path) -> Path:
-    """Put a folder's files into one zip beside it, and return the zip."""
-    target = folder.with_name(f"{folder.name}.zip")
+def packed(folder: Path, name: str = "") -> Path:
+    """Put a folder's files into one zip beside it, below ``name`` (by default the folder's), and return the zip."""
+    name = name or folder.name
+    target = folder.with_name(f"{name}.zip")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            archive.write(path, path.relative_to(folder.parent))
+            archive.write(path, Path(name) / path.relative_to(folder))
     return target
 
 

@@ -1,10 +1,14 @@
 """What the app allows; a laptop is trusted with more than a public Space."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from core.errors import InputError
+
+UNLIMITED = ("max_steps", "max_training_minutes")
+"""Limits that somebody's own machine does not have."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,9 @@ class UiSettings:
         max_clips: Labelled clips accepted for one training.
         local_folders: Whether visitors may name a model by a folder on this machine.
         keep_minutes: How long results outlive the page that asked for them: a phone that sleeps finds them again.
+        max_steps: Steps of one pre-training at most; infinite for no limit.
+        max_training_minutes: Minutes of one pre-training at most, after which it stops with a checkpoint; infinite for
+            no limit.
     """
 
     max_upload_mb: float = 2_000
@@ -26,14 +33,21 @@ class UiSettings:
     local_folders: bool = True
     keep_minutes: float = 10
     max_clips: int = 20_000
+    max_steps: float = math.inf
+    max_training_minutes: float = math.inf
 
     def __post_init__(self) -> None:
         for name in ("max_upload_mb", "max_minutes", "max_recordings", "max_clips"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(
-                    f"Got {getattr(self, name):g} as {name}; expected a number above 0. "
-                    f"Change --{name.replace('_', '-')} or STRATA_{name.upper()}."
-                )
+            self._check(name, 0 < getattr(self, name) < math.inf)
+        for name in UNLIMITED:
+            self._check(name, getattr(self, name) > 0)
+
+    def _check(self, name: str, is_good: bool) -> None:
+        flag = "" if name in UNLIMITED else f"--{name.replace('_', '-')} or "
+        if not is_good:
+            raise InputError(
+                f"Got {getattr(self, name):g} as {name}; expected a number above 0. Change {flag}STRATA_{name.upper()}."
+            )
 
     @property
     def max_seconds(self) -> float:
@@ -51,10 +65,10 @@ class UiSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "UiSettings":
-        """Take the defaults of this kind of machine, changed by STRATA_MAX_UPLOAD_MB, _MINUTES, _RECORDINGS and _CLIPS.
+        """Take the defaults of this kind of machine, changed by STRATA_MAX_ and a limit's name, such as _UPLOAD_MB.
 
-        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB, 20 minutes, 20 recordings and 2,000 clips to
-        train on, and no folder of the machine may be named.
+        Hugging Face sets SPACE_ID on a Space; there the limits are 200 MB, 20 minutes, 20 recordings, 2,000 clips to
+        train on, 1,000 steps and 20 minutes of pre-training, and no folder of the machine may be named.
         """
         on_space = bool(environment.get("SPACE_ID"))
         return cls(
@@ -62,6 +76,10 @@ class UiSettings:
             max_minutes=_number(environment, "STRATA_MAX_MINUTES", 20 if on_space else cls.max_minutes),
             max_recordings=_whole(environment, "STRATA_MAX_RECORDINGS", 20 if on_space else cls.max_recordings),
             max_clips=_whole(environment, "STRATA_MAX_CLIPS", 2_000 if on_space else cls.max_clips),
+            max_steps=_number(environment, "STRATA_MAX_STEPS", 1_000 if on_space else cls.max_steps),
+            max_training_minutes=_number(
+                environment, "STRATA_MAX_TRAINING_MINUTES", 20 if on_space else cls.max_training_minutes
+            ),
             local_folders=not on_space,
         )
 

@@ -1,7 +1,7 @@
 """The widgets that every tab has, and how their events follow each other."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import gradio as gr
 
@@ -62,17 +62,17 @@ def examples(names: dict[str, str]) -> dict[str, gr.Button]:
         return {name: gr.Button(label, size="sm", min_width=60) for name, label in names.items()}
 
 
-def start_and_stop(label: str, tab: str) -> dict[str, gr.Button]:
+def start_and_stop(label: str, tab: str, variant: Literal["primary", "secondary"] = "primary") -> dict[str, gr.Button]:
     """Return the two buttons of a run."""
     with gr.Row():
-        start = gr.Button(label, variant="primary", elem_id=f"{tab}-start", scale=2)
+        start = gr.Button(label, variant=variant, elem_id=f"{tab}-start", scale=2)
         stop = gr.Button("Stop", variant="stop", visible=False, elem_id=f"{tab}-stop", scale=1)
     return {"start": start, "stop": stop}
 
 
 def status(empty: str, tab: str) -> gr.HTML:
     """Return the card that says what there is before a result, and on which the bar moves."""
-    return gr.HTML(empty, elem_id=f"{tab}-card", elem_classes="strata-status")
+    return gr.HTML(empty, visible=bool(empty), elem_id=f"{tab}-card", elem_classes="strata-status")
 
 
 def player(tab: str) -> gr.HTML:

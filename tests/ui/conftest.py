@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui.page import EmbedPage, EmotionPage, LayersPage, TabPage
+from tests.ui.page import EmbedPage, EmotionPage, LayersPage, MegPage, TabPage
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
@@ -101,3 +101,9 @@ def visit_emotion(visit_tab):
 def visit_layers(visit_tab):
     """A function that opens the tab "Layers"."""
     return partial(visit_tab, LayersPage)
+
+
+@pytest.fixture
+def visit_meg(visit_tab):
+    """A function that opens the tab "MEG"."""
+    return partial(visit_tab, MegPage)

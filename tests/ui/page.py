@@ -31,7 +31,8 @@ class TabPage:
         page.get_by_role("tab", name=self.title).click()
         start, filled = self.ready or (f"#{self.tab}-start", f"#{self.tab}-model input")
         page.wait_for_selector(start)
-        page.wait_for_function(f"document.querySelector('{filled}')?.value")
+        if filled:
+            page.wait_for_function(f"document.querySelector('{filled}')?.value")
 
     def _note_request(self, request: Any) -> None:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
@@ -149,6 +150,47 @@ class EmotionPage(TabPage):
     def plays(self, player: str, expression: str) -> Any:
         """Evaluate JavaScript with ``audio``, an element of one of the two players."""
         return self.graph(f"#{player} audio", expression.replace("audio", "graph"))
+
+
+class MegPage(TabPage):
+    """The tab "MEG": four steps, each with widgets of its own."""
+
+    tab, title = "meg", "MEG"
+    ready = ("#recording-start", "")
+
+    def step(self, name: str) -> None:
+        """Open a step: "1 Recording", "2 Prepare", "3 Pre-train" or "4 Use"; what follows is done there."""
+        self.page.locator("#meg-parts").get_by_role("tab", name=name).click()
+        self.tab = {"1": "recording", "2": "prepare", "3": "pretrain", "4": "use"}[name[0]]
+
+    def simulate(self) -> None:
+        """Take the simulated recording, and wait for what is told of it."""
+        self.step("1 Recording")
+        self.start()
+        self.page.locator("#recording-facts").get_by_text("102 sensors").wait_for()
+
+    def go_on(self) -> None:
+        """Follow the button to the next step."""
+        self.page.locator(f"#{self.tab}-further").click()
+        self.tab = {"recording": "prepare", "prepare": "pretrain"}[self.tab]
+        self.page.wait_for_selector(f"#{self.tab}-start")
+
+    def prepare(self) -> None:
+        """Prepare what was taken, and wait for what is told of it."""
+        self.start()
+        self.page.locator("#prepare-facts").get_by_text("held out").wait_for()
+
+    def seed(self, number: int) -> None:
+        self.page.get_by_text("Seed and device").click()
+        self.page.locator("#pretrain-seed input").fill(str(number))
+
+    def wait_for_state(self, name: str) -> None:
+        """Wait for the heading of the card: "Stopped" or "Finished"."""
+        self.page.locator(f"#{self.tab}-card").get_by_role("heading", name=name).wait_for()
+
+    def open_runs(self) -> None:
+        self.page.get_by_role("tab", name="Runs").click()
+        self.tab = "runs"
 
 
 class LayersPage(TabPage):

@@ -15,7 +15,7 @@ import soundfile
 
 from core.errors import InputError
 from core.scoring import INTENDED_USE, EmotionFindings, Prediction
-from core.ui import emotion_views
+from core.ui import emotion_views, runs_views
 from core.ui.emotion_actions import TRAINED
 from core.ui.emotion_classify_actions import ClassifyActions
 from core.ui.emotion_map_actions import MapActions
@@ -410,7 +410,7 @@ def test_what_is_shown_has_no_foreign_markup():
     told = (
         emotion_views.answer(foreign), emotion_views.bars(foreign), emotion_views.about_corpus(warned),
         emotion_views.headline(findings), emotion_views.fold_bars([{"uar": 0.5, "speakers": [bad]}]),
-        emotion_views.under_way(bad, None),
+        runs_views.under_way(bad, None),
     )  # fmt: skip
     for shown in told:
         assert bad not in shown
