@@ -198,6 +198,8 @@ class LayersActions(TabActions[LayersTasks]):
         told = f"{n} recording{'' if n == 1 else 's'}" + (f", {in_words(seconds)}" if seconds else "")
         known = about_marks(marks, n)
         told += f"; {known}" if known else ""
+        if not sent.alignments and all(modality_of(path) == MEG for path in sent.recordings):
+            return cards.note(f"{told}; the annotations in the files are labels.")
         if not sent.alignments:
             more = "" if known else ", and a CSV with the columns file and speaker"
             return cards.note(
