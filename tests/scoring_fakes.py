@@ -264,18 +264,15 @@ def make_map(
 def make_metrics(n_folds: int = 3, n_epochs: int = 20, seed: int = 0) -> list[dict[str, float | str]]:
     """Make lines of ``metrics.jsonl``: the last fold is still under way."""
     generator = np.random.default_rng((seed, 10))
-    return [
-        {
-            "fold": fold,
-            "fit": "fold 1 of 3",
-            "epoch": epoch,
-            "loss": float(1.9 * np.exp(-epoch / 6) + 0.1 + generator.normal(0, 0.02)),
-            "validation_loss": float(1.2 * np.exp(-epoch / 5) + 0.7 + 0.01 * epoch + generator.normal(0, 0.03)),
-            "validation_uar": float(0.8 - 0.65 * np.exp(-epoch / 5) + generator.normal(0, 0.02)),
-        }
-        for fold in range(n_folds)
-        for epoch in range(1, (n_epochs if fold < n_folds - 1 else n_epochs // 2) + 1)
-    ]
+    lines: list[dict[str, float | str]] = []
+    for fold in range(n_folds):
+        for epoch in range(1, (n_epochs if fold < n_folds - 1 else n_epochs // 2) + 1):
+            own: dict[str, float | str] = {"fold": fold, "fit": "fold 1 of 3", "epoch": epoch}
+            loss = float(1.9 * np.exp(-epoch / 6) + 0.1 + generator.normal(0, 0.02))
+            held_out = float(1.2 * np.exp(-epoch / 5) + 0.7 + 0.01 * epoch + generator.normal(0, 0.03))
+            uar = float(0.8 - 0.65 * np.exp(-epoch / 5) + generator.normal(0, 0.02))
+            lines += [own | {"split": "train", "loss": loss}, own | {"split": "eval", "loss": held_out, "uar": uar}]
+    return lines
 
 
 def _swirl(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:

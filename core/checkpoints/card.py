@@ -86,8 +86,8 @@ def _training_text(training: Facts) -> str:
         cosine = last.get("cosine")
         beside = "" if cosine is None else f" (cosine to the teacher's standardised states {cosine:.3f})"
         lines.append(
-            f"- Validation loss {first['loss']:.3f} after {first['update']} updates, {last['loss']:.3f} after "
-            f"{last['update']}{beside}."
+            f"- Validation loss {first['loss']:.3f} after {first['step']} updates, {last['loss']:.3f} after "
+            f"{last['step']}{beside}."
         )
     return "\n".join(lines) + "\n\nAll settings, the whole history and package versions: `training.json`."
 

@@ -269,8 +269,8 @@ class NetworkTrainer:
     Args:
         settings: How.
         folder: Keeps what was trained, so that the same call goes on where it was stopped; None keeps nothing.
-        on_metrics: Gets a row for each epoch: ``fit``, ``epoch``, and ``loss`` or ``validation_loss`` with
-            ``validation_uar``.
+        on_metrics: Gets two rows for each epoch: ``fit``, ``epoch``, and ``split``, which is ``train`` with the
+            ``loss`` of a batch, or ``eval`` with ``loss`` and ``uar`` of the held-out clips.
         should_stop: Asked before every update.
     """
 
@@ -349,10 +349,10 @@ class Listener:
     name: str
     per_epoch: int
 
-    def __call__(self, entry: dict[str, float]) -> None:
+    def __call__(self, entry: dict[str, Any]) -> None:
         """Tell one line."""
-        measured = {key: entry[key] for key in ("loss", "validation_loss", "validation_uar") if key in entry}
-        self.on_metrics({"fit": self.name, "epoch": entry["update"] / self.per_epoch} | measured)
+        measured = {key: entry[key] for key in ("split", "loss", "uar") if key in entry}
+        self.on_metrics({"fit": self.name, "epoch": entry["step"] / self.per_epoch} | measured)
 
 
 def fit(
@@ -372,11 +372,11 @@ def fit(
     if not done:
         raise Stopped
     network.eval()
-    return [{"epoch": entry["update"] / wanted.validate_every} | _scores(entry) for entry in progress.history]
+    return [{"epoch": entry["step"] / wanted.validate_every} | _scores(entry) for entry in progress.history]
 
 
 def _scores(entry: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in entry.items() if name != "update"}
+    return {name: value for name, value in entry.items() if name != "step"}
 
 
 def scales_of(pieces: Sequence[np.ndarray]) -> Scales:

@@ -89,7 +89,11 @@ def open_raw(path: Path, numpy_rate: float | None = None) -> MegFile:
     name, read = _format_of(path)
     with quiet_mne(path) as heard:
         raw, warnings = read(path, numpy_rate)
+        end = raw.get_data(start=raw.n_times - 1)  # of a file that breaks off it cannot be read
     _check_content(path, raw)
+    # MNE opens a .fif that breaks off between two buffers as a shorter one, and reads on in a KIT file as zeros.
+    if any("Invalid tag" in one for one in heard) or (name.startswith("KIT") and not end.any()):
+        raise DataError(f"{path} is truncated: its end is missing. Copy it again from its source.")
     description = str(raw.info["description"] or "")
     told = (*warnings, *map(_our_sentence, heard))
     return MegFile(path, raw, sensors_of(raw.info), name, description.startswith(SIMULATED), told)

@@ -1,165 +1,109 @@
 """The one training loop: a step function is handed in, the loop does the rest.
 
 The rest is the optimiser, the learning-rate schedule, ``metrics.jsonl``, validation, early stopping, resumable
-checkpoints and a clean stop. An update may depend on nothing but the weights, the optimiser, torch's random state and
-the update's number, so a run that was stopped and resumed equals an uninterrupted one bit for bit.
+checkpoints and a clean stop, in one process or, through an Accelerator, in many. An update may depend on nothing but
+the weights, the optimiser, torch's random state and the update's number, so a run that was stopped and resumed equals
+an uninterrupted one bit for bit.
 """
 
-import json
+import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from core.errors import InputError
+from core.training.lock import locked
+from core.training.loop_settings import Diverged, Hooks, LoopSettings, Progress, Scalars, Step, stop_after
+from core.training.schedule import learning_rate_at, make_optimiser
+from core.training.state import (
+    append_metrics,
+    drop_later_metrics,
+    random_state,
+    read_state,
+    set_random_state,
+    write_state,
+)
+from core.training.workers import Workers
 
-Step = Callable[[nn.Module, int], dict[str, Tensor]]
-"""Maps (model, update number) to scalars; the one named ``loss`` is minimised."""
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
+__all__ = [
+    "Diverged",
+    "Hooks",
+    "LoopSettings",
+    "Progress",
+    "Step",
+    "learning_rate_at",
+    "make_optimiser",
+    "stop_after",
+    "train",
+]
 
-@dataclass(frozen=True)
-class LoopSettings:
-    """What the loop needs to know. Counts are in updates.
-
-    Attributes:
-        updates: At most.
-        learning_rate: The highest, of all weights that ``own_rates`` does not name.
-        warmup: In which the learning rate rises from zero.
-        decay_fraction: Share of the updates, at the end, in which it falls to zero; with 0 it stays constant.
-        weight_decay: Of matrices and kernels.
-        beta1: Adam's mean of the gradients.
-        beta2: Adam's mean of their squares.
-        max_grad_norm: Longer gradients are shortened to this.
-        log_every: Between two lines of ``metrics.jsonl``.
-        checkpoint_every: Between two resumable states.
-        seed: Of torch's generator.
-        validate_every: Between two validations; 0 validates with each state. The last update is validated as well.
-        patience: Validations in a row without a lower ``loss`` after which the run is done; the weights are then those
-            of the lowest, as they are after the last update. 0 trains to the end and keeps the last weights.
-        own_rates: Learning rates of weights whose names begin so, such as ``{"encoder.": 1e-5}``. The schedule is
-            the same for all.
-        data: Names what is trained on, such as by a hash: a run is not resumed on something else.
-    """
-
-    updates: int
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    decay_fraction: float = 0.3
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.98
-    max_grad_norm: float = 1.0
-    log_every: int = 20
-    checkpoint_every: int = 200
-    seed: int = 0
-    validate_every: int = 0
-    patience: int = 0
-    own_rates: Mapping[str, float] = field(default_factory=dict)
-    data: str = ""
-
-
-@dataclass
-class Progress:
-    """Where a run is: how many updates are done, what they cost, and the validation scores so far."""
-
-    update: int = 0
-    wall_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What happens beside the updates. ``should_stop`` is asked before each of them, ``on_log`` gets each line."""
-
-    validate: Callable[[nn.Module], dict[str, float]] = lambda model: {}
-    on_checkpoint: Callable[[nn.Module, Progress], None] = lambda model, progress: None
-    should_stop: Callable[[], bool] = lambda: False
-    on_log: Callable[[dict[str, float]], None] = lambda entry: None
-
-
-def learning_rate_at(update: int, settings: LoopSettings, highest: float | None = None) -> float:
-    """Linear warm-up, a plateau, then linearly to zero over the last ``decay_fraction`` of the updates.
-
-    The plateau does not depend on ``settings.updates``: a run can be resumed with another number of updates as long
-    as its decay has not begun, and equals one that was started with that number (Hu et al. 2024, MiniCPM, section 4).
-
-    Args:
-        update: its number, from 0 on.
-        settings: the schedule.
-        highest: on the plateau; None takes ``settings.learning_rate``.
-    """
-    decay = max(1, round(settings.decay_fraction * settings.updates))
-    rising = (update + 1) / max(1, settings.warmup)
-    falling = (settings.updates - update) / decay
-    return (settings.learning_rate if highest is None else highest) * min(1.0, rising, falling)
+MIN_LOSS_SCALE = 2.0**-10
+"""Of fp16: below it gradients overflow for another reason than the scale."""
 
 
 def train(
-    model: nn.Module, step: Step, settings: LoopSettings, folder: Path | None, hooks: Hooks | None = None
+    model: nn.Module,
+    step: Step,
+    settings: LoopSettings,
+    folder: Path | None,
+    hooks: Hooks | None = None,
+    accelerator: "Accelerator | None" = None,
 ) -> tuple[Progress, bool]:
     """Train ``model`` in place until it is done or a stop is asked for; resume if ``folder`` can.
 
     Args:
-        model: what is trained; ``model.train()`` is called.
-        step: computes the losses of one update.
+        model: what is trained.
+        step: computes the losses of one update; it is given the model as the accelerator has wrapped it, in train mode.
         settings: see :class:`LoopSettings`.
-        folder: gets ``metrics.jsonl`` and ``state.pt``; None keeps nothing.
+        folder: gets ``metrics.jsonl`` and ``state.pt``, and is locked meanwhile; None keeps nothing.
         hooks: validation, export and stopping.
+        accelerator: places the model, computes in its precision and joins the processes of ``accelerate launch``, as
+            :func:`core.training.precision.make_accelerator` makes it; None trains the model here, where it is.
 
     Returns:
         How far the run is, and whether it is done: all updates, or no better ones to be expected.
+
+    Raises:
+        InputError: the folder is in use, or the run was begun with other settings.
+        Diverged: a gradient is not finite; the last checkpoint is from before.
+        OutputError: the folder cannot be written; the last checkpoint is as it was.
+        CheckpointError: the state in it is of another version, or damaged.
     """
-    run = _Run(model, settings, folder, hooks or Hooks())
+    workers = Workers(accelerator)
+    with ExitStack() as held:
+        if folder is not None:
+            workers.in_main(lambda: held.enter_context(locked(folder)))
+        run = _Run(model, settings, folder, hooks or Hooks(), workers)
+        held.callback(workers.release, run.wrapped)
+        return _train(run, step)
+
+
+def _train(run: "_Run", step: Step) -> tuple[Progress, bool]:
     run.resume()
     first = saved = run.progress.update
-    clock = _Clock(run.progress)
-    while not (done := run.is_done()) and not run.hooks.should_stop():
+    while not (done := run.is_done()) and not run.is_stopped():
         scalars = run.update(step)
-        clock.read(run.progress)
-        at = run.progress.update
-        if at % settings.log_every == 0:
-            run.log({name: float(value) for name, value in scalars.items()})
-        if run.is_due(settings.validate_every or settings.checkpoint_every):
+        if run.progress.update % run.settings.log_every == 0:
+            run.log_update(scalars)
+        if run.is_due(run.settings.validate_every or run.settings.checkpoint_every):
             run.validate()
-        if at % settings.checkpoint_every == 0:
+        if run.progress.update % run.settings.checkpoint_every == 0:
             run.checkpoint()
-            saved = at
+            saved = run.progress.update
     if first < run.progress.update != saved:
         run.checkpoint()
     if done:
         run.restore_best()
     return run.progress, done
-
-
-def make_optimiser(model: nn.Module, settings: LoopSettings) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and kernels only: biases, gains and norms are left alone.
-
-    Each group knows its highest learning rate as ``initial_lr``, as torch's own schedules call it.
-    """
-    groups = []
-    for rate, parameters in _by_rate(model, settings):
-        for decay, group in (
-            (settings.weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
-            groups.append({"params": group, "weight_decay": decay, "lr": rate, "initial_lr": rate})
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2))
-
-
-def _by_rate(model: nn.Module, settings: LoopSettings) -> list[tuple[float, list[nn.Parameter]]]:
-    """The weights that are trained, by their highest learning rate: those without an own one first."""
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    owner = {name: next((own for own in settings.own_rates if name.startswith(own)), None) for name, _ in trained}
-    unused = [own for own in settings.own_rates if own not in owner.values()]
-    if unused:
-        raise ValueError(f"No weight that is trained has a name that begins with {', '.join(unused)}.")
-    rates = [(None, settings.learning_rate), *settings.own_rates.items()]
-    return [(rate, [p for name, p in trained if owner[name] == own]) for own, rate in rates]
 
 
 class _Clock:
@@ -168,22 +112,38 @@ class _Clock:
     def __init__(self, progress: Progress) -> None:
         self.wall = time.perf_counter() - progress.wall_seconds
         self.cpu = time.process_time() - progress.cpu_seconds
+        self.restart(progress)
 
     def read(self, progress: Progress) -> None:
+        """Bring the seconds up to date."""
         progress.wall_seconds = time.perf_counter() - self.wall
         progress.cpu_seconds = time.process_time() - self.cpu
+
+    def restart(self, progress: Progress) -> None:
+        """Measure the pace from here on: neither validations nor checkpoints are to slow it down."""
+        self.mark = (time.perf_counter(), progress.update)
+
+    def pace(self, progress: Progress) -> float:
+        """Updates a second since the last restart."""
+        then, update = self.mark
+        return (progress.update - update) / (time.perf_counter() - then)
 
 
 class _Run:
     """A model in training, with all that has to be the same again after a stop."""
 
-    def __init__(self, model: nn.Module, settings: LoopSettings, folder: Path | None, hooks: Hooks) -> None:
-        self.model, self.settings, self.folder, self.hooks = model, settings, folder, hooks
+    def __init__(
+        self, model: nn.Module, settings: LoopSettings, folder: Path | None, hooks: Hooks, workers: Workers
+    ) -> None:
+        self.model, self.settings, self.folder, self.hooks, self.workers = model, settings, folder, hooks, workers
+        self.wrapped = workers.prepare(model)
         self.optimiser = make_optimiser(model, settings)
+        self.stepper = workers.prepare_optimiser(self.optimiser)
         self.progress = Progress()
+        self.clock = _Clock(self.progress)
         self.best: dict[str, Tensor] = {}
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        self.norm = torch.tensor(0.0)
+        self.finite = torch.tensor(True)
 
     def is_due(self, every: int) -> bool:
         """Whether a count of updates is full, or all are done.
@@ -193,104 +153,198 @@ class _Run:
         return self.progress.update % every == 0 or self.progress.update >= self.settings.updates
 
     def is_done(self) -> bool:
-        """Whether all updates are done, or the validation loss has not fallen for too long."""
+        """Whether all updates are done, or the validation score has not fallen for too long."""
         if self.progress.update >= self.settings.updates:
             return True
-        losses = [entry["loss"] for entry in self.progress.history if "loss" in entry]
-        waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        scores = self._scores()
+        waited = len(scores) - 1 - scores.index(min(scores)) if scores else 0
         return bool(self.settings.patience) and waited >= self.settings.patience
 
-    def update(self, step: Step) -> dict[str, Tensor]:
-        """Do one update and return its scalars, with the gradient's norm and the learning rate."""
-        self.model.train()
+    def is_stopped(self) -> bool:
+        """Whether a stop is asked for: all processes stop before the same update."""
+        return self.workers.any(self.hooks.should_stop())
+
+    def _scores(self) -> list[float]:
+        """The validation scores that tell which weights are best."""
+        return [entry[self.settings.best_by] for entry in self.progress.history if self.settings.best_by in entry]
+
+    # ------------------------------------------------------------------------------------------------------ updates
+
+    def update(self, step: Step) -> Scalars:
+        """Do one update and return its scalars, those of this process."""
+        self.wrapped.train()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.progress.update, self.settings, group["initial_lr"])
         self.optimiser.zero_grad(set_to_none=True)
-        scalars = step(self.model, self.progress.update)
-        scalars["loss"].backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm, error_if_nonfinite=True)
-        self.optimiser.step()
-        rate = learning_rate_at(self.progress.update, self.settings)
+        scalars = self._backward(step(self.wrapped, self.progress.update))
+        self.norm = self.workers.clip(self.model.parameters(), self.settings.max_grad_norm)
+        self._watch_gradient()
+        self.stepper.step()
+        self._count_skipped()
         self.progress.update += 1
-        return {name: value.detach() for name, value in scalars.items()} | {
-            "grad_norm": norm,
-            "learning_rate": torch.tensor(rate),
-        }
+        self.clock.read(self.progress)
+        if self.workers.is_main:
+            self.hooks.on_update(self.progress)
+        return scalars
+
+    def _backward(self, given: Scalars | Iterator[Scalars]) -> Scalars:
+        """Add up the gradients of all micro-batches, and their scalars."""
+        batches = iter((given,)) if isinstance(given, Mapping) else given
+        total: dict[str, Tensor | float] = {}
+        count = self.settings.micro_batches
+        for number in range(1, count + 1):
+            with self.workers.accumulating(self.wrapped, last=number == count):
+                scalars = next(batches, None)
+                if scalars is None:
+                    raise ValueError(f"The step gave {number - 1} micro-batches; the settings say {count}.")
+                self.workers.backward(scalars["loss"])
+            for name, value in scalars.items():
+                total[name] = value.detach() + total.get(name, 0) if isinstance(value, Tensor) else value
+        if next(batches, None) is not None:
+            raise ValueError(f"The step gave more micro-batches than the {count} that the settings say.")
+        return total
+
+    def _watch_gradient(self) -> None:
+        """Note a gradient that is not finite, and end the run at once where looking costs nothing."""
+        if self.workers.scaler is not None:
+            return  # which leaves such an update out
+        self.finite = self.finite.to(self.norm.device) & self.norm.isfinite()
+        if self.norm.device.type == "cpu":
+            self._refuse_infinite()
+
+    def _refuse_infinite(self) -> None:
+        """End the run if a gradient was not finite; on a GPU this waits for it, so it comes with lines and states."""
+        if not self.finite:
+            state = None if self.folder is None else self.folder / "state.pt"
+            kept = f" The last checkpoint, {state}, is from before." if state and state.exists() else ""
+            raise Diverged(
+                f"The gradient is not finite at update {self.progress.update + 1} or shortly before: the training "
+                f"diverged, or the data hold values that are not.{kept} Look at the data, then start again in a new "
+                f"folder with a lower learning rate (now {self.settings.learning_rate:g}) or in fp32."
+            )
+
+    def _count_skipped(self) -> None:
+        """Count an update that fp16 left out; where even small scales overflow, it is not the scale."""
+        if self.workers.scaler is None or not getattr(self.stepper, "step_was_skipped", False):
+            return
+        self.progress.skipped += 1
+        if self.workers.scaler.get_scale() < MIN_LOSS_SCALE:
+            self.finite = torch.tensor(False)
+            self._refuse_infinite()
+
+    def log_update(self, scalars: Scalars) -> None:
+        """Tell the numbers of an update; the first moment at which anything waits for a GPU."""
+        added = self.workers.added_up(scalars)
+        self._refuse_infinite()
+        rate = learning_rate_at(self.progress.update - 1, self.settings)
+        own = {"grad_norm": float(self.norm), "learning_rate": rate}
+        if self.settings.windows:
+            own["windows_per_second"] = round(self.settings.windows * self.clock.pace(self.progress), 3)
+        if self.workers.scaler is not None:
+            own["skipped_updates"] = self.progress.skipped
+        self.log("train", added | own)
+        self.clock.restart(self.progress)
+
+    # -------------------------------------------------------------------------------------------- scores and states
 
     def validate(self) -> None:
-        """Score the model, and keep its weights where no earlier ones had a lower loss."""
-        self.model.eval()
-        with torch.random.fork_rng():
-            scores = self.hooks.validate(self.model)
-        if not scores:
-            return
-        earlier = [entry["loss"] for entry in self.progress.history if "loss" in entry]
-        self.progress.history.append({"update": self.progress.update} | scores)
-        self.log({f"validation_{name}": value for name, value in scores.items()})
-        if self.settings.patience and scores["loss"] < min(earlier, default=float("inf")):
+        """Score the model, and keep its weights where no earlier ones had a lower score."""
+        self._refuse_infinite()
+        self.wrapped.eval()
+        random = random_state(self.model)
+        scores = self.hooks.validate(self.model)
+        scores = self.workers.in_main(lambda: scores)
+        set_random_state(self.model, random)
+        if scores:
+            earlier = self._scores()
+            self.progress.history.append({"step": self.progress.update} | scores)
+            self.log("eval", scores)
+            if scores[self.settings.best_by] < min(earlier, default=math.inf):
+                self._keep_best()
+        self.clock.restart(self.progress)
+
+    def _keep_best(self) -> None:
+        if self.settings.patience:
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.workers.in_main(lambda: self.hooks.on_best(self.model, self.progress))
 
     def checkpoint(self) -> None:
         """Write the resumable state, and let the hook export what it likes."""
-        self.model.eval()
+        self._refuse_infinite()
+        self.wrapped.eval()
+        random = self.workers.gather(random_state(self.model))
+        self.workers.in_main(lambda: self._write(random))
+        self.clock.restart(self.progress)
+
+    def _write(self, random: list[dict[str, Tensor]]) -> None:
         if self.folder is not None:
             state = {
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
-                "random": torch.get_rng_state(),
+                "scaler": self.workers.scaler.state_dict() if self.workers.scaler else {},
+                "random": random,
                 "progress": asdict(self.progress),
                 "settings": asdict(self.settings),
+                "workers": self.workers.facts,
                 "best": self.best,
             }
-            torch.save(state, self.folder / "state.pt.partial")
-            (self.folder / "state.pt.partial").replace(self.folder / "state.pt")
+            write_state(self.folder / "state.pt", state)
         self.hooks.on_checkpoint(self.model, self.progress)
 
     def resume(self) -> None:
         """Restore the last checkpoint, or seed a fresh start."""
-        path = self.folder / "state.pt" if self.folder is not None else None
-        if path is None or not path.exists():
-            torch.manual_seed(self.settings.seed)
-            return
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-        _refuse_other_settings(state["settings"], self.settings, state["progress"]["update"])
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"])
-        self.best = state["best"]
-        self.progress = Progress(**state["progress"])
-        _drop_later_metrics(path.with_name("metrics.jsonl"), self.progress.update)
+        state = self.workers.in_main(self._read)
+        if state is None:
+            torch.manual_seed(self.settings.seed + self.workers.number)
+        else:
+            self.model.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.workers.scaler is not None:
+                self.workers.scaler.load_state_dict(state["scaler"])
+            set_random_state(self.model, state["random"][self.workers.number])
+            self.best = state["best"]
+            self.progress = Progress(**state["progress"])
+        self.clock = _Clock(self.progress)
+
+    def _read(self) -> dict[str, Any] | None:
+        """The last state, if there is one; lines of later updates are removed."""
+        if self.folder is None:
+            return None
+        path = self.folder / "state.pt"
+        state = read_state(path) if path.exists() else None
+        if state is not None:
+            _refuse_other_settings(state, self.settings, self.workers.facts)
+        drop_later_metrics(self.folder / "metrics.jsonl", state["progress"]["update"] if state else 0)
+        return state
 
     def restore_best(self) -> None:
-        """Give the model the weights with the lowest validation loss, where they were to be kept."""
+        """Give the model the weights with the lowest validation score, where they were to be kept."""
         if self.best:
             self.model.load_state_dict(self.best)
 
-    def log(self, scalars: dict[str, float]) -> None:
-        """Append one line to ``metrics.jsonl``."""
-        entry = {"update": self.progress.update, "cpu_seconds": round(self.progress.cpu_seconds, 1)} | scalars
+    def log(self, split: str, scalars: Mapping[str, float]) -> None:
+        """Append one line to ``metrics.jsonl``; a number that is not finite becomes null, which every reader knows."""
+        if not self.workers.is_main:
+            return
+        spent = {"wall_seconds": self.progress.wall_seconds, "cpu_seconds": self.progress.cpu_seconds}
+        entry: dict[str, Any] = {"step": self.progress.update, "split": split}
+        entry |= {name: value if math.isfinite(value) else None for name, value in scalars.items()}
+        entry |= {name: round(seconds, 1) for name, seconds in spent.items()}
         if self.folder is not None:
-            with (self.folder / "metrics.jsonl").open("a") as stream:
-                stream.write(json.dumps(entry) + "\n")
+            append_metrics(self.folder / "metrics.jsonl", entry)
         self.hooks.on_log(entry)
 
 
-def _refuse_other_settings(saved: dict[str, Any], settings: LoopSettings, update: int) -> None:
+def _refuse_other_settings(state: Mapping[str, Any], settings: LoopSettings, workers: Mapping[str, Any]) -> None:
     """Only the number of updates may differ, and only while neither schedule has begun to decay."""
-    before = LoopSettings(**saved)
-    wanted, saved = asdict(settings), asdict(before)
+    before = LoopSettings(**state["settings"])
+    wanted, saved = {**asdict(settings), **workers}, {**asdict(before), **state["workers"]}
     changed = sorted(name for name in wanted if wanted[name] != saved[name])
-    same_so_far = all(learning_rate_at(u, before) == learning_rate_at(u, settings) for u in range(update))
+    done = range(state["progress"]["update"])
+    same_so_far = all(learning_rate_at(u, before) == learning_rate_at(u, settings) for u in done)
     if changed and not (changed == ["updates"] and same_so_far):
         got = ", ".join(f"{name}: {saved[name]} -> {wanted[name]}" for name in changed)
         raise InputError(
             f"The run was started with other settings ({got}). Expected the same ones, or another number of updates "
             "before the learning rate decays. Use a new folder, or the old settings."
         )
-
-
-def _drop_later_metrics(path: Path, update: int) -> None:
-    """Remove lines that a killed process wrote after its last checkpoint: they will be written again."""
-    if path.exists():
-        lines = [line for line in path.read_text().splitlines() if json.loads(line)["update"] <= update]
-        path.write_text("".join(line + "\n" for line in lines))

@@ -35,7 +35,7 @@ TRAINING = {
     "parameters": 12345,
     "data": {"sha256": "ab" * 32, "clips": 7, "hours": 1.5},
     "split": {"held_out_text": "1 whole speaker (x)"},
-    "history": [{"update": 20, "loss": 1.25, "cosine": 0.3}, {"update": 40, "loss": 0.875, "cosine": 0.6}],
+    "history": [{"step": 20, "loss": 1.25, "cosine": 0.3}, {"step": 40, "loss": 0.875, "cosine": 0.6}],
     "metrics": [
         {
             "title": "Emotion on nothing", "note": "Made up.", "measure": "UAR", "n": 535, "groups": "10 speakers",

@@ -301,23 +301,18 @@ def test_curves_of_all_folds_and_the_latest_stands_out():
     drawn = [trace for trace in figure["data"] if trace["mode"] == "lines" and trace["x"] != [None]]
     assert len(drawn) == 9
     assert [trace["line"]["width"] for trace in drawn] == [1] * 6 + [2.5] * 3
-    assert drawn[1]["y"] == [line["validation_loss"] for line in lines if line["fold"] == 0]
+    assert drawn[1]["y"] == [line["loss"] for line in lines if line["fold"] == 0 and line["split"] == "eval"]
     rings = [trace for trace in figure["data"] if trace["mode"] == "markers"]
-    losses = [line["validation_loss"] for line in lines if line["fold"] == 1]
+    losses = [line["loss"] for line in lines if line["fold"] == 1 and line["split"] == "eval"]
     assert (rings[1]["x"], rings[1]["y"]) == ([1 + int(np.argmin(losses))], [min(losses)])
     assert figure["layout"]["title"]["subtitle"]["text"] == "fold 3, validation fold 1 of 3: epoch 4"
 
 
-def test_losses_may_come_in_lines_of_their_own_and_results_of_folds_are_left_out():
+def test_results_of_folds_are_left_out():
     lines = make_metrics(n_folds=2, n_epochs=6)
-    apart = [
-        {**{key: line[key] for key in ("fold", "fit", "epoch")}, **{key: line[key] for key in keys}}
-        for line in lines
-        for keys in (("loss",), ("validation_loss", "validation_uar"))
-    ]
-    apart.insert(12, {"part": "main", "fold": 0, "uar": 0.5, "n": 9})
-    assert training.training_figure(apart) == training.training_figure(lines)
-    assert training.training_caption(apart).startswith("2 fits, a line each")
+    among = [*lines[:12], {"part": "main", "fold": 0, "uar": 0.5, "n": 9}, *lines[12:]]
+    assert training.training_figure(among) == training.training_figure(lines)
+    assert training.training_caption(among).startswith("2 fits, a line each")
 
 
 # Maps

@@ -117,6 +117,26 @@ def test_truncated_and_damaged_files_are_refused(data, tmp_path):
         open_raw(folder)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("name", ["elekta306/141027_cropped_90Hz_raw.fif", "kit/test.sqd"])
+def test_recordings_that_break_off_are_refused(data, tmp_path, name, share):
+    """MNE opens them: the .fif as a shorter recording, the KIT file at its full length, with zeros for the rest."""
+    content = (data / name).read_bytes()
+    if name.endswith("sqd"):
+        share *= 0.99  # what stands behind the samples is not missed
+    path = tmp_path / f"cut_raw{(data / name).suffix}"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError, match="truncated"):
+        open_raw(path)
+
+
+def test_a_recording_that_breaks_off_between_two_buffers_is_refused(data, tmp_path):
+    content = (data / "elekta306" / "141027_cropped_90Hz_raw.fif").read_bytes()
+    (tmp_path / "cut_raw.fif").write_bytes(content[:662_016])  # where MNE says that the sixth buffer begins
+    with pytest.raises(DataError, match="is truncated: its end is missing"):
+        open_raw(tmp_path / "cut_raw.fif")
+
+
 def test_a_recording_of_a_tenth_of_a_second_is_too_short(tmp_path):
     path = save_raw(tmp_path / "short_raw.fif", Planted(seconds=0.1))
     with pytest.raises(DataError, match=r"lasts 0\.100 s; expected at least 0\.2 s"):

@@ -80,7 +80,7 @@ def test_one_command_trains_resumes_and_exports(data, tmp_path, monkeypatch):
     folder = output / recipe_module.NAME
     training = json.loads((folder / "training.json").read_text())
     assert training["updates"] == 3
-    assert [entry["update"] for entry in training["history"]] == [2, 3]
+    assert [entry["step"] for entry in training["history"]] == [2, 3]
     assert {"emodb/12", "librivox/Sonia", "librispeech/19"} <= set(training["split"]["held_out"])
     assert training["data"]["clips"] == 7
     assert training["data"]["hours"] == pytest.approx((2 * 1.5 + 3 * 2.5 + 2 * 4) / 3600, rel=0.01)

@@ -10,11 +10,11 @@ from core.figures.layers.style import counted, layout, plain, title
 from core.figures.plotly_json import INK, Figure, axis
 
 CURVES = {
-    "loss": ("training loss", MAIN, "solid", "y"),
-    "validation_loss": ("validation loss", BESIDE, "dash", "y"),
-    "validation_uar": ("validation UAR", "#228833", "solid", "y2"),
+    ("train", "loss"): ("training loss", MAIN, "solid", "y"),
+    ("eval", "loss"): ("validation loss", BESIDE, "dash", "y"),
+    ("eval", "uar"): ("validation UAR", "#228833", "solid", "y2"),
 }
-"""By the names of ``metrics.jsonl``: what it is, its look, and which of the two plots it stands in."""
+"""By split and name in ``metrics.jsonl``: what it is, its look, and which of the two plots it stands in."""
 
 FOR_USE = -1
 """Number of the fold that is the final fit on everything."""
@@ -24,8 +24,8 @@ def training_figure(lines: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw the losses above and the UAR of validation speakers below, a line a fit; the latest one stands out.
 
     Args:
-        lines: Lines of ``metrics.jsonl``: ``epoch`` and any of :data:`CURVES`; ``part``, ``fold`` and ``fit`` say
-            which fit they are of. Lines without an epoch are left out.
+        lines: Lines of ``metrics.jsonl``: ``epoch``, ``split`` and any of :data:`CURVES`; ``part``, ``fold`` and
+            ``fit`` say which fit they are of. Lines without an epoch are left out.
     """
     fits = fits_of(lines)
     traces = [
@@ -93,14 +93,13 @@ def _keys() -> list[dict[str, Any]]:
 
 def _fit_traces(name: str, lines: Sequence[Mapping[str, Any]], latest: bool) -> list[dict[str, Any]]:
     traces = []
-    for key, (told, colour, dash, upright) in CURVES.items():
-        # Losses in training and in validation may come in lines of their own.
-        own = [line for line in lines if line.get(key) is not None]
+    for (split, score), (told, colour, dash, upright) in CURVES.items():
+        own = _scored(lines, split, score)
         drawn = {
             "type": "scatter",
             "mode": "lines",
             "x": [line["epoch"] for line in own],
-            "y": known(np.array([line[key] for line in own], dtype=np.float64)),
+            "y": known(np.array([line[score] for line in own], dtype=np.float64)),
             "yaxis": upright,
             "line": {"color": colour, "dash": dash, "width": 2.5 if latest else 1},
             "opacity": 1.0 if latest else 0.45,
@@ -112,9 +111,13 @@ def _fit_traces(name: str, lines: Sequence[Mapping[str, Any]], latest: bool) -> 
     return [*traces, *_best(lines, latest)]
 
 
+def _scored(lines: Sequence[Mapping[str, Any]], split: str, score: str) -> list[Mapping[str, Any]]:
+    return [line for line in lines if line.get("split") == split and line.get(score) is not None]
+
+
 def _best(lines: Sequence[Mapping[str, Any]], latest: bool) -> list[dict[str, Any]]:
-    validated = [line for line in lines if line.get("validation_loss") is not None]
-    losses = np.array([line["validation_loss"] for line in validated], dtype=np.float64)
+    validated = _scored(lines, "eval", "loss")
+    losses = np.array([line["loss"] for line in validated], dtype=np.float64)
     if not np.isfinite(losses).any():
         return []
     best = int(np.nanargmin(losses))

@@ -332,7 +332,7 @@ class Tuner:
         held = 0 if head.held_out is None else len(head.held_out.rows)
         per_epoch = -(-(len(task.codes) - held) // task.settings.batch_size)
         history = [
-            {"update": round(entry["epoch"] * per_epoch), **{k: v for k, v in entry.items() if k != "epoch"}}
+            {"step": round(entry["epoch"] * per_epoch), **{k: v for k, v in entry.items() if k != "epoch"}}
             for entry in head.notes["histories"][0]
         ]
         planned = task.settings.epochs * per_epoch
@@ -343,7 +343,7 @@ class Tuner:
             "seed": task.settings.seed,
             "settings": asdict(task.settings),
             "base": {"name": self.loaded.name, "sha256": self.loaded.sha256},
-            "updates": history[-1]["update"] if history else planned,
+            "updates": history[-1]["step"] if history else planned,
             "updates_planned": planned,
             "device": task.device,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -371,11 +371,11 @@ class Tuner:
 @contextmanager
 def _told_of_divergence(rate: float) -> Iterator[None]:
     """Say in a user's words that a training came to numbers that are none."""
+    from core.training.loop import Diverged
+
     try:
         yield
-    except RuntimeError as error:
-        if "non-finite" not in str(error):
-            raise
+    except Diverged as error:
         raise InputError(
             f"Fine-tuning with an encoder learning rate of {rate:g} came to values that are not finite. Use a smaller "
             "one, such as 1e-5."
