@@ -123,8 +123,9 @@ class LayersActions(TabActions[LayersTasks]):
         """Analyse what each layer of a model holds; the files come from /layers_files afterwards.
 
         Args:
-            recordings: Audio files, for MEG models MEG files, whose annotations are labels; alignments among them (TextGrid, CTM, CSV, JSON) go by the recording's name, and so
-                do the rows of a CSV with the columns file and speaker, label or both.
+            recordings: Audio files, for MEG models MEG files, whose annotations are labels; alignments among them
+                (TextGrid, CTM, CSV, JSON) go by the recording's name, and so do the rows of a CSV with the columns file
+                and speaker, label or both.
             model: Bundled name, hub id or folder, as listed in the app.
             compare: Second model on the same recordings, or "none".
             control: Whether to analyse the same architecture with random weights beside.
