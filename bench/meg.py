@@ -3,8 +3,8 @@
 The peer (:func:`peer_seconds`) is a loop written after transformers' wav2vec 2.0 pre-training example
 (run_wav2vec2_pretraining_no_trainer.py): its collator with numpy masks and negatives, its model class around the same
 convolutions and sizes, its handling of losses and gradients, in float32. Both sides read the same windows of the same
-batch size. Machines are shared, so the sides take turns and only ratios of medians are quoted; without a GPU they are of
-processor time with one thread and nobody reading ahead (OMP_NUM_THREADS=1), as threads that wait for each other count.
+batch size. Machines are shared, so the sides take turns and only ratios of medians are quoted; without a GPU they are
+of processor time: use one thread and no readers (OMP_NUM_THREADS=1, --set num_workers=0).
 """
 
 import argparse
