@@ -10,12 +10,14 @@ function plots() {
 function load(value) {
   if (!value || !value.url) {
     silence();
+    if (value && value.run !== state.run) Object.assign(state, { run: value.run, range: null });
     return;
   }
   if (take(value.url)) Object.assign(state, { run: value.run, range: null });
 }
 
 function playFrom(seconds) {
+  if (!player.source) return;
   const length = Number(howLong.value);
   play(seconds, length > 0 ? seconds + length : Infinity);
 }

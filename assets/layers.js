@@ -14,7 +14,9 @@ function load(value) {
   if (!value || !value.run) { silence(); return; }
   if (value.run === state.run) return;
   Object.assign(state, { run: value.run, urls: value.urls });
-  heard.textContent = "Click a point to hear it.";
+  // MEG has no sound: a click only says what a point is.
+  element.querySelector(".strata-player").classList.toggle("strata-silent", !value.urls.length);
+  heard.textContent = value.urls.length ? "Click a point to hear it." : "Click a point to read what it is.";
   howLong.value = value.span === "frame" ? "0.5" : "row";
   take(value.urls[0] ?? "");
 }
@@ -23,11 +25,13 @@ function load(value) {
 function hear(point) {
   if (!point.customdata) return;
   const [, recording, start, stop] = point.customdata, length = Number(howLong.value);
-  take(state.urls[recording]);
-  const middle = (start + stop) / 2;
-  if (howLong.value === "row") play(start, stop);
-  else if (length > 0) play(Math.max(0, middle - length / 2), middle + length / 2);
-  else play(start, Infinity);
+  if (state.urls.length) {
+    take(state.urls[recording]);
+    const middle = (start + stop) / 2;
+    if (howLong.value === "row") play(start, stop);
+    else if (length > 0) play(Math.max(0, middle - length / 2), middle + length / 2);
+    else play(start, Infinity);
+  }
   element.dataset.recording = recording;
   const told = String(point.hovertext ?? "").replaceAll("<br>", ", ").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
   heard.textContent = `${told}: ${start.toFixed(3)} to ${stop.toFixed(3)} s`;

@@ -12,6 +12,8 @@ function drawn(selector) {
 
 function silence() {
   audio.pause();
+  audio.removeAttribute("src");
+  player.source = null;
   element.classList.add("strata-silent");
 }
 

@@ -43,6 +43,7 @@ class EmbedSettings:
         channel: Channel to take, from 1 on; None averages all channels.
         max_seconds: Longest recording accepted; None for any length.
         loudness: ``keep``, or ``normalise`` to bring every recording to one root mean square before the model hears it.
+        numpy_rate: Sampling rate, in Hz, of MEG in ``.npy`` files that have no ``.json`` beside them.
     """
 
     model: str = ""
@@ -55,6 +56,7 @@ class EmbedSettings:
     channel: int | None = None
     max_seconds: float | None = None
     loudness: str = "keep"
+    numpy_rate: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-SPANS = ("frame", "phone", "word")
+SPANS = ("frame", "phone", "word", "label")
 SIMILARITIES = ("cka", "cosine", "pwcca")
 
 
@@ -21,7 +21,7 @@ class LayersSettings:
     Attributes:
         layers: ``all`` or numbers such as ``0,6,12``.
         span: ``frame``; ``phone`` (mean of the middle third) or ``word`` (mean of all its frames), which need
-            alignments.
+            alignments; ``label`` (mean of all its frames), an annotation of a MEG recording.
         alignments: Folder with an alignment for each recording, found by its name; None for none.
         num_files: Recordings to take at most, in their order; None for all.
         similarity: ``cka`` (unbiased, linear), ``cosine`` (row by row) or ``pwcca`` (held out).
@@ -30,7 +30,7 @@ class LayersSettings:
         max_frames: Rows that similarities, ranks and principal axes are computed from at most, evenly spread; None
             for all. Means, deviations and variances are always of all rows.
         tsne: Whether to compute t-SNE.
-        properties: Whether to compute what the layers hold: log-mel, phones, words, speakers.
+        properties: Whether to compute what the layers hold: log-mel (of MEG band powers), phones, words, speakers.
         control: Whether to analyse the same architecture with random weights beside.
         seed: Of every draw.
     """
@@ -188,8 +188,8 @@ class Curve:
     """One property, a value a layer.
 
     Attributes:
-        name: ``mel_cca``, ``phone_cca``, ``word_cca``, ``phone_mi``, ``word_mi``, ``phone_accuracy``,
-            ``speaker_accuracy`` or ``label_accuracy``.
+        name: ``mel_cca`` (of MEG ``band_cca``), ``phone_cca``, ``word_cca``, ``phone_mi``, ``word_mi``,
+            ``phone_accuracy``, ``speaker_accuracy`` or ``label_accuracy``.
         title: For people.
         measure: What is measured and in what unit, in a sentence.
         layers: Layer numbers.
@@ -286,5 +286,5 @@ class LayersFindings:
 
     @property
     def span(self) -> str:
-        """What a row is: frame, phone or word."""
+        """What a row is: frame, phone, word or label."""
         return self.settings.span

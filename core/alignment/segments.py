@@ -37,7 +37,8 @@ class Alignment:
 
     Attributes:
         source: The file they were read from.
-        tiers: Segments of ``phone`` and of ``word``; a kind that the file does not hold is missing.
+        tiers: Segments of ``phone`` and of ``word``, and of ``label`` for a recording's own annotations; a kind that
+            the file does not hold is missing.
         duration: Seconds of the recording, as far as the file says (a TextGrid does); None where it does not.
         taken: How each kind was found, in words: the tier's name, the columns.
         n_silent: Segments left out as silence.
@@ -112,6 +113,26 @@ def from_onsets(onsets: Iterable[tuple[float, str]], end: float) -> tuple[Segmen
     kept = [(start, label) for start, label in onsets if start < end]
     ends = pairwise([*kept, (end, "")])
     return tuple(Segment(start, stop, label) for (start, label), (stop, _) in ends)
+
+
+def from_annotations(annotations: Iterable[tuple[float, float, str]], end: float) -> tuple[Segment, ...]:
+    """Make segments of a recording's annotations, which may overlap and, as events do, have no duration.
+
+    Args:
+        annotations: (onset, duration, label) in seconds, in any order. One without a duration lasts until the next
+            begins; where two overlap, the later one begins and the earlier one gives way.
+        end: Seconds at which the recording ends; what begins before 0 or lasts longer is cut.
+
+    >>> from_annotations([(2.0, 0.0, "b"), (0.5, 9.0, "a")], 3.0)
+    (Segment(start=0.5, stop=2.0, label='a'), Segment(start=2.0, stop=3.0, label='b'))
+    """
+    ordered = sorted(annotations, key=lambda annotation: annotation[0])
+    following = [*(onset for onset, _, _ in ordered), end][1:]
+    cut = (
+        Segment(max(0.0, onset), min(end, after, onset + duration if duration > 0 else after), label)
+        for (onset, duration, label), after in zip(ordered, following, strict=True)
+    )
+    return tuple(segment for segment in cut if segment.stop > segment.start)
 
 
 def _ordered(source: Path, entries: Sequence[Entry]) -> list[Segment]:

@@ -101,8 +101,14 @@ class FeatureFile:
     @property
     def stem(self) -> str:
         """The recording's own base name, by which an alignment is found."""
-        audio = self.metadata.get("audio_path")
-        return Path(audio).stem if isinstance(audio, str) and audio else self.path.stem
+        return self.recording_path.stem
+
+    @property
+    def recording_path(self) -> Path:
+        """Where the recording lay, as far as it is known; else the features themselves."""
+        # Features of before MEG call it audio_path.
+        said = self.metadata.get("recording_path") or self.metadata.get("audio_path")
+        return Path(said) if isinstance(said, str) and said else self.path
 
     @property
     def duration_seconds(self) -> float | None:

@@ -1,4 +1,6 @@
-"""What the layers of a model hold: log-mel energies, phones, words, speakers and free labels; a curve over layers each.
+"""What the layers of a model hold: log-mel energies (of MEG band powers), phones, words, speakers and free labels.
+
+Each is a curve over layers.
 
 After Pasad et al. (2021, https://arxiv.org/abs/2107.04734). Everything is measured on groups (speakers, where they are
 known for all rows, else recordings, else stretches of the one recording) that nothing was fitted on, and everything
@@ -15,7 +17,8 @@ import numpy as np
 from core.analysis.cca import CcaFit, JointMoments, fit_cca, pwcca
 from core.analysis.information import cluster_centres, information_share, n_clusters, nearest, refined
 from core.analysis.intervals import FEWEST_GROUPS, jackknife_interval, joined_groups
-from core.analysis.mel import MelSource, of_middle_thirds
+from core.analysis.mel import MelSource as EnergySource
+from core.analysis.mel import of_middle_thirds
 from core.analysis.probes import (
     ShrunkenDiscriminant,
     StandardisedRows,
@@ -60,6 +63,7 @@ N_INFORMATION_SHUFFLES = 20
 
 _TITLES = {
     "mel_cca": "Log-mel energies (CCA)",
+    "band_cca": "Band powers (CCA)",
     "phone_cca": "Phones (CCA)",
     "word_cca": "Words (CCA)",
     "phone_mi": "Phones (mutual information)",
@@ -76,7 +80,20 @@ _MEASURES = {
     "accuracy": "Share of rows whose {what} a linear discriminant recognises; {folds} folds, no {split} both trained "
     "and tested",
 }
-_WHAT = {"mel": "log-mel energies", "phone": "phones", "word": "words", "speaker": "speakers", "label": "labels"}
+_WHAT = {
+    "mel": "log-mel energies",
+    "band": "band powers",
+    "phone": "phones",
+    "word": "words",
+    "speaker": "speakers",
+    "label": "labels",
+}
+_ENERGIES = {"audio": "mel_cca", "meg": "band_cca"}
+"""What layers are held against that is measured on the recordings themselves, by modality."""
+_NO_ENERGIES = {
+    "audio": "There is no sound to take log-mel energies from.",
+    "meg": "There are no recordings to take band powers from: they have changed, or they and their model are gone.",
+}
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ class Question:
 
     @property
     def kind(self) -> str:
-        """What is asked about: mel, phone, word, speaker or label."""
+        """What is asked about: mel, band, phone, word, speaker or label."""
         return self.name.split("_")[0]
 
     @property
@@ -129,19 +146,21 @@ class Answer:
 
 def properties(
     points: Points,
-    mel: MelSource | None = None,
+    energies: EnergySource | None = None,
     seed: int = 0,
     on_progress: OnProgress = ignore_progress,
     span: str = "frame",
+    modality: str = "audio",
 ) -> tuple[tuple[Curve, ...], dict[str, str]]:
     """Compute all properties that the points' labels allow.
 
     Args:
         points: Rows of one model with their labels.
-        mel: Gives the rows' log-mel energies; None for material without sound.
+        energies: Gives the rows' log-mel energies, of MEG their band powers; None where there are no recordings.
         seed: Of shuffles and clusters.
-        on_progress: Told of stages ``log-mel`` and ``properties``, the latter in layers.
+        on_progress: Told of stages ``log-mel`` or ``band powers`` and ``properties``, the latter in layers.
         span: What a row is: ``frame``, ``word``, or ``phone``, whose values are of its middle third.
+        modality: ``audio`` or ``meg``.
 
     Returns:
         The curves, and for each property that could not be computed the reason.
@@ -150,8 +169,8 @@ def properties(
         DataError: Values or energies are not finite.
     """
     _require_finite(points)
-    mel = of_middle_thirds(mel) if mel is not None and span == "phone" else mel
-    questions, skipped = _questions(points.table, mel, seed, on_progress)
+    energies = of_middle_thirds(energies) if energies is not None and span == "phone" else energies
+    questions, skipped = _questions(points.table, _Measured(modality, energies), seed, on_progress)
     answers = _ask(points.values, questions, on_progress) if questions else []
     curves = [
         _curve(question, points.layers, [layer[number] for layer in answers])
@@ -172,16 +191,36 @@ def _require_finite(points: Points) -> None:
 # ------------------------------------------------------------------------------------------------- what can be asked
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What is measured on the recordings themselves: of which modality they are, and where it comes from."""
+
+    modality: str
+    source: EnergySource | None
+
+    @property
+    def name(self) -> str:
+        """Of the property."""
+        return _ENERGIES[self.modality]
+
+    @property
+    def what(self) -> str:
+        """In words."""
+        return _WHAT[self.name.split("_")[0]]
+
+
 def _questions(
-    table: RowTable, mel: MelSource | None, seed: int, on_progress: OnProgress
+    table: RowTable, measured: _Measured, seed: int, on_progress: OnProgress
 ) -> tuple[list[Question], dict[str, str]]:
     """All properties in their order: questions for those that can be asked, reasons for the others."""
     questions, skipped = [], {}
     for name in _TITLES:
         kind, measure = name.split("_")
+        if name in _ENERGIES.values() and name != measured.name:
+            continue
         try:
-            if kind == "mel":
-                questions.append(_mel_question(table, mel, seed, on_progress))
+            if name == measured.name:
+                questions.append(_energy_question(table, measured, seed, on_progress))
             elif kind == "speaker":
                 questions.append(_speaker_question(table, seed))
             else:
@@ -191,20 +230,21 @@ def _questions(
     return questions, skipped
 
 
-def _mel_question(table: RowTable, mel: MelSource | None, seed: int, on_progress: OnProgress) -> Question:
-    if mel is None:
-        raise NotPossible("There is no sound to take log-mel energies from.")
+def _energy_question(table: RowTable, measured: _Measured, seed: int, on_progress: OnProgress) -> Question:
+    if measured.source is None:
+        raise NotPossible(_NO_ENERGIES[measured.modality])
     if not (np.isfinite(table.start).all() and np.isfinite(table.stop).all()):
         raise NotPossible("The times of the rows are not known.")
     rows = _enough(np.arange(len(table)), "rows")
     split = split_table(table, 2)
-    on_progress(Progress("log-mel", 0, 1, ""))
-    energies = np.asarray(mel(table), dtype=np.float64)
+    stage = measured.what.removesuffix(" energies")
+    on_progress(Progress(stage, 0, 1, ""))
+    energies = np.asarray(measured.source(table), dtype=np.float64)
     if not np.isfinite(energies).all():
-        raise DataError("The log-mel energies are not finite. Check the recordings for NaN samples.")
-    on_progress(Progress("log-mel", 1, 1, ""))
+        raise DataError(f"The {measured.what} are not finite. Check the recordings for NaN samples.")
+    on_progress(Progress(stage, 1, 1, ""))
     nulls = tuple(energies[shift_in_time(table, rows, seed + draw)] for draw in range(N_SHUFFLES))
-    return Question("mel_cca", rows, energies, nulls, split, seed, split.note)
+    return Question(measured.name, rows, energies, nulls, split, seed, split.note)
 
 
 def _label_question(table: RowTable, kind: str, measure: str, seed: int) -> Question:

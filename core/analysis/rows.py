@@ -113,8 +113,9 @@ class _FileRows(ABC):
         """Start and stop of rows of recording ``index`` (counted within it), in seconds; NaN without a clock."""
 
     def _label_kinds(self) -> list[str]:
-        """Which of phone and word a row can carry, in this order."""
-        return [kind for kind in ("phone", "word") if any(kind in one.tiers for one in self.alignments.values())]
+        """Which of phone, word and label (annotations) a row can carry, in this order."""
+        held = {kind for alignment in self.alignments.values() for kind in alignment.tiers}
+        return [kind for kind in ("phone", "word", "label") if kind in held]
 
     @abstractmethod
     def _labels(self, index: int, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -155,8 +156,9 @@ class _FileRows(ABC):
     def table(self, rows: np.ndarray) -> RowTable:
         """Say where rows come from; see :class:`Rows`.
 
-        ``labels`` has ``phone`` and ``word`` where some alignment holds them, ``speaker`` and ``label`` where some
-        recording has one. A phone's word is the one at its middle; a frame's phone and word are those at its centre.
+        ``labels`` has ``phone``, ``word`` and ``label`` where some alignment holds them, ``speaker`` and ``label``
+        where some recording has one. A phone's word is the one at its middle; a frame's phone, word and label are those
+        at its centre.
         """
         parts = list(self._by_recording(rows))
         recording = np.repeat([index for index, _ in parts], [len(inside) for _, inside in parts]).astype(np.int32)
@@ -267,8 +269,8 @@ class SpanRows(_FileRows):
         marks: Mapping[str, Mapping[str, str]] | None = None,
         layers: Sequence[int] | None = None,
     ) -> None:
-        if span not in ("phone", "word"):
-            raise InputError(f"Got the span {span!r}; expected phone or word.")
+        if span not in ("phone", "word", "label"):
+            raise InputError(f"Got the span {span!r}; expected phone, word or label.")
         self.span = span
         self._segments: list[tuple[Segment, ...]] = []
         self._tables: list[SpanTable] = []
@@ -320,12 +322,13 @@ class SpanRows(_FileRows):
         return self._tables[index].start[rows], self._tables[index].stop[rows]
 
     def _label_kinds(self) -> list[str]:
-        return [self.span] if self.span == "word" else super()._label_kinds()  # a word has many phones
+        # A word has many phones, an annotation many of both.
+        return super()._label_kinds() if self.span == "phone" else [self.span]
 
     def _labels(self, index: int, rows: np.ndarray) -> dict[str, np.ndarray]:
         own = {self.span: np.array([self._segments[index][row].label for row in rows])}
         words = self.alignments[self.recordings[index]].tiers.get("word")
-        if self.span == "word" or words is None:
+        if self.span != "phone" or words is None:
             return own
         start, stop = self.times(index, rows)
         return own | {"word": labels_at(words, (start + stop) / 2)}

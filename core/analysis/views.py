@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from core.analysis.bands import BANDS, WINDOW_SECONDS, Sensed, power_spectrum
 from core.analysis.image import FrameImage, frame_image
 from core.analysis.projection import Projection, pca_path
-from core.analysis.spectrogram import Spectrogram, SpectrogramBuilder
+from core.analysis.spectrogram import FLOOR_DB, Spectrogram, SpectrogramBuilder
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.audio.signal import Signal
 from core.clock import FrameClock
@@ -18,19 +20,23 @@ MOST_BINS = 2_000
 
 BLOCK_SECONDS = 20
 
+MOST_COLUMNS = 1_500
+"""Columns of a spectrogram of MEG at most."""
+
 
 @dataclass(frozen=True)
 class SignalView:
-    """The sound as the model hears it.
+    """The sound, or the MEG, as the model takes it.
 
     Attributes:
         envelope: (n_bins, 2) float32, lowest and highest sample of each bin, so that no click is lost however long the
-            recording.
+            recording; of MEG over all sensors, in standard deviations.
         times: (n_bins,) float64, seconds at the middle of each bin.
         samples_a_bin: Samples that a bin spans, on the mean.
-        spectrogram: Log-mel power over time.
+        spectrogram: Log-mel power over time; of MEG the mean power of all sensors.
         seconds: Length of the recording.
         sampling_rate: Of the model's input, Hz.
+        n_sensors: Of MEG; 0 for sound.
     """
 
     envelope: np.ndarray
@@ -39,6 +45,12 @@ class SignalView:
     spectrogram: Spectrogram
     seconds: float
     sampling_rate: int
+    n_sensors: int = 0
+
+    @property
+    def is_meg(self) -> bool:
+        """Whether it is MEG."""
+        return self.n_sensors > 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,43 @@ def view_signal(signal: Signal, listen: Path | None = None, on_progress: OnProgr
     envelope = signal.envelope(min(total, MOST_BINS))
     times = (np.arange(len(envelope)) + 0.5) * signal.duration_seconds / len(envelope)
     return SignalView(envelope, times, total / len(envelope), spectrogram.result(), signal.duration_seconds, rate)
+
+
+def view_meg(recording: Sensed, on_progress: OnProgress = ignore_progress) -> SignalView:
+    """Do the same for MEG: the outline of all sensors, and the mean of their power spectra in windows of a second.
+
+    Args:
+        recording: What the model takes: (channels, samples), prepared and standardised.
+        on_progress: Told of the seconds read.
+    """
+    rate, total = recording.sampling_rate, recording.n_samples
+    edges = np.linspace(0, total, min(total, MOST_BINS) + 1).round().astype(int)
+    blocks = (recording.read(first, last) for first, last in pairwise(edges))
+    envelope = np.array([(block.min(), block.max()) for block in blocks], dtype=np.float32)
+    times = (edges[:-1] + edges[1:]) / 2 / rate
+    spectrogram = _meg_spectrogram(recording, on_progress)
+    n_sensors = len(recording.read(0, 1))
+    return SignalView(envelope, times, total / len(envelope), spectrogram, total / rate, rate, n_sensors)
+
+
+def _meg_spectrogram(recording: Sensed, on_progress: OnProgress) -> Spectrogram:
+    rate, total = recording.sampling_rate, recording.n_samples
+    n = min(total, round(WINDOW_SECONDS * rate))
+    firsts = np.arange(0, total - n + 1, max(1, n // 2))
+    columns = np.array_split(firsts, min(len(firsts), MOST_COLUMNS))
+    top = max(high for _, high in BANDS.values())
+    power = []
+    for column in columns:
+        spectra = [power_spectrum(recording.read(first, first + n), rate) for first in column.tolist()]
+        shown = (spectra[0][0] >= 1) & (spectra[0][0] <= min(top, rate / 2))
+        power.append(np.mean([spectrum.mean(axis=0) for _, spectrum in spectra], axis=0)[shown])
+        on_progress(Progress("Drawing", (column[-1] + n) / rate, total / rate))
+    values = np.array(power).T
+    loudest = max(float(values.max()), np.finfo(float).tiny)
+    levels = 10 * np.log10(np.maximum(values / loudest, 10 ** (FLOOR_DB / 10)))
+    middles = np.array([(column[0] + column[-1] + n) / 2 / rate for column in columns])
+    hertz = spectra[0][0][shown]
+    return Spectrogram(middles, hertz, levels.astype(np.float32), len(firsts) / len(columns))
 
 
 def view_image(values: np.ndarray, clock: FrameClock, layer: int) -> ImageView:

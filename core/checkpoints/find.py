@@ -55,7 +55,8 @@ class Found:
 class ModelEntry:
     """One line of the list of models; numbers are None where nothing is on this computer.
 
-    ``layer_names`` says what layers 0 to ``n_layers`` are where numbers alone do not: for codecs.
+    ``layer_names`` says what layers 0 to ``n_layers`` are where numbers alone do not: for codecs. ``modality`` is what
+    the model takes: ``audio`` or ``meg``.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ModelEntry:
     size_mb: float | None = None
     note: str = ""
     layer_names: tuple[str, ...] = ()
+    modality: str = "audio"
 
 
 def find_model(name: str) -> Found:
@@ -297,6 +299,7 @@ def describe_model(found: Found) -> ModelEntry:
         size_mb=_size_mb(folder, name),
         note=(HUB_MODELS | encodec_package.OFFICIAL_NOTES).get(name, ""),
         layer_names=names,
+        modality="meg" if model_type == "meg2vec" else "audio",
     )
 
 

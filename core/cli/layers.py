@@ -43,7 +43,7 @@ def _add_what(group: Any) -> None:
     group.add_argument("--compare", metavar="M2", help="second model, on the same recordings")
     group.add_argument("--control", action="store_true", help="the same architecture with random weights beside")
     group.add_argument("--layers", default="all", help="all or numbers such as 0,6,12 (default: all)")
-    group.add_argument("--span", default="frame", choices=("frame", "phone", "word"), help="what a row is")
+    group.add_argument("--span", default="frame", choices=("frame", "phone", "word", "label"), help="what a row is")
     group.add_argument(
         "--alignments", type=Path, metavar="DIR", help="folder of TextGrid, CTM, CSV or JSON files, named as the INPUTs"
     )

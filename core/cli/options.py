@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.arrays import EmbedSettings
 
-_NAMES = ("model", "layers", "device", "engine", "precision", "chunk_seconds", "context_seconds", "channel")
+_NAMES = (
+    *("model", "layers", "device", "engine", "precision"),
+    *("chunk_seconds", "context_seconds", "channel", "numpy_rate"),
+)
 
 
 def add_model(group: Any) -> None:
@@ -26,6 +29,9 @@ def add_running(group: Any) -> None:
     )
     group.add_argument(
         "--context-seconds", type=seconds, metavar="S", help="context on each side (default: the model's own)"
+    )
+    group.add_argument(
+        "--numpy-rate", type=hertz, metavar="HZ", help="sampling rate of MEG in .npy files without a .json beside them"
     )
 
 
@@ -60,6 +66,17 @@ def seconds(text: str) -> float:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"got {text}, expected seconds, a number from 0 on")
+    return value
+
+
+def hertz(text: str) -> float:
+    """Read a sampling rate."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"got {text}, expected hertz, a number above 0")
     return value
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from core.arrays import EmbedResult, EmbedSettings, OnProgress, OutputSettings, Progress, ignore_progress
-from core.audio.signal import is_unchanged
 from core.embed.formats import json_bytes
 from core.embed.inputs import KEPT_NAME, CorpusItem, is_corpus, list_inputs
+from core.embed.recordings import is_unchanged, size_of
 from core.embed.team import Team
 from core.embed.writers import FAILED, check_folder, check_formats, output_path, replace_file
 from core.errors import CheckpointError, DataError, MissingPackage, OutputError, StrataError
@@ -45,6 +45,8 @@ def settings_fingerprint(settings: EmbedSettings, formats: Iterable[str], model_
     """Hash everything that decides what the files hold: settings, formats (in any order) and the model."""
     values = {key: value for key, value in asdict(settings).items() if key not in NO_EFFECT}
     values["chunk_seconds"] = float(settings.chunk_seconds)
+    if settings.numpy_rate is None:  # what was embedded before there was such a setting is still done
+        del values["numpy_rate"]
     facts = {"settings": values, "formats": sorted(set(formats)), "model_sha256": model_hash}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -189,7 +191,7 @@ def deal(items: Sequence[CorpusItem], size: int) -> list[list[int]]:
 
 def _size(item: CorpusItem) -> int:
     with suppress(OSError):
-        return item.source.stat().st_size
+        return size_of(item.source)
     return 0
 
 

@@ -110,7 +110,7 @@ def _parquet_columns(info: EmbeddingInfo, index: int, first: int, rows: np.ndarr
     import pyarrow as pa
 
     frames = np.arange(first, first + len(rows))
-    source = os.fsencode(str(info.metadata.get("audio_path", ""))).decode("utf-8", "replace")
+    source = os.fsencode(str(info.metadata.get("recording_path", ""))).decode("utf-8", "replace")
     columns = {
         "file": pa.repeat(pa.scalar(source, pa.string()), len(rows)),
         "frame": frames,

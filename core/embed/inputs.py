@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,17 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.arrays import EmbedSettings, OutputSettings
+from core.embed.recordings import AUDIO, AUDIO_SUFFIXES
 from core.embed.writers import check_base
 from core.errors import InputError
+from core.meg.reader import MEG_SUFFIXES, bti_parts, find_recordings, is_meg
 
-# Suffixes taken for recordings inside a folder; a file that is named is read whatever it is called.
-AUDIO_SUFFIXES = tuple(
-    f".{name}"
-    for name in (
-        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "m4a", "m4b", "aac", "mp4", "webm", "weba", "mka"),
-        *("aif", "aiff", "aifc", "au", "snd", "caf", "w64", "rf64", "wma", "amr", "3gp"),
-    )
-)
 MANIFESTS = {".csv": ",", ".tsv": "\t"}
 # Base name at the top of the output folder that the corpus keeps for itself (summary.json).
 KEPT_NAME = "summary"
@@ -79,9 +74,9 @@ def is_corpus(inputs: Sequence[Path]) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether a folder is there; what cannot be looked at is none."""
+    """Whether a folder of recordings is there: a CTF ``.ds`` is one recording; what cannot be looked at is none."""
     with suppress(OSError, ValueError):
-        return path.is_dir()
+        return path.is_dir() and not is_meg(path)
     return False
 
 
@@ -90,25 +85,30 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def list_inputs(inputs: Sequence[Path]) -> list[CorpusItem]:
+def list_inputs(inputs: Sequence[Path], modality: str = AUDIO) -> list[CorpusItem]:
     """List the recordings of files, folders (recursively, by suffix) and CSV manifests, each once, under unique names.
 
     A manifest has a column ``file`` (relative to its own folder) and optionally ``output`` (a sub-folder), ``base``,
     ``channel``, ``speaker`` and ``label``. A file that is missing becomes an item with an error.
 
+    Args:
+        inputs: What the user named.
+        modality: Which recordings to look for in folders: ``audio`` or ``meg``; what is named is taken as it is.
+
     Raises:
         InputError: A manifest that cannot be read, or a folder without recordings.
     """
-    found = [item for path in inputs for item in _look(_absolute(path), path)]
+    found = [item for path in inputs for item in _look(_absolute(path), path, modality)]
     return _named(_once(found))
 
 
-def _look(path: Path, given: Path) -> list[_Found]:
+def _look(path: Path, given: Path, modality: str) -> list[_Found]:
     """Find what one input stands for; ``given`` is how the user wrote it."""
     if _is_folder(path):
-        found = list(_walk(path))
+        found = list(_walk(path)) if modality == AUDIO else _walk_meg(path)
         if not found:
-            raise InputError(f"The folder {given} holds no recording ({' '.join(AUDIO_SUFFIXES)}).")
+            known = AUDIO_SUFFIXES if modality == AUDIO else MEG_SUFFIXES
+            raise InputError(f"The folder {given} holds no recording ({' '.join(known)}).")
         return found
     if path.suffix.lower() in MANIFESTS:
         return _read_manifest(path, given)
@@ -123,7 +123,7 @@ def _missing(path: Path) -> str | None:
         return f"{path} does not exist."
     except (OSError, ValueError) as error:
         return f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}."
-    return None if path.is_file() else f"{path} is no file."
+    return None if path.is_file() or is_meg(path) else f"{path} is no file."
 
 
 def _walk(root: Path) -> Iterator[_Found]:
@@ -139,6 +139,23 @@ def _walk(root: Path) -> Iterator[_Found]:
         seen.add(real)
     for error in problems:
         yield _Found(Path(error.filename), root, error=f"The folder {error.filename} cannot be read: {error.strerror}.")
+
+
+def _walk_meg(root: Path) -> list[_Found]:
+    """Go through a folder; folders that are recordings and parts of one recording count once."""
+    found = find_recordings([root], "*")
+    inside = {parts[0] for path in found if path.is_dir() and (parts := bti_parts(path))}
+    return [_Found(path, root) for path in found if path not in inside and not _is_result(path)]
+
+
+def _is_result(path: Path) -> bool:
+    """Whether an ``.npy`` holds embeddings that Strata wrote, which are no recording."""
+    if path.suffix.lower() != ".npy":
+        return False
+    with suppress(OSError, ValueError):
+        facts = json.loads(path.with_suffix(".json").read_bytes())
+        return isinstance(facts, dict) and "settings_fingerprint" in facts
+    return False
 
 
 def _is_audio(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from core.arrays import EmbedSettings, OnProgress, Progress
 from core.clock import Window, plan_windows
 from core.embed.encoder import Encoder, EncoderSpec, Runners
 from core.errors import InputError
-
-if TYPE_CHECKING:
-    from core.audio.signal import Signal
 
 
 @dataclass(frozen=True)
@@ -83,9 +80,12 @@ def plan(spec: EncoderSpec, n_samples: int, settings: EmbedSettings, what: str) 
 
 
 def stream_states(
-    encoder: Encoder, runners: Runners, signal: "Signal", window_plan: WindowPlan, on_progress: OnProgress
+    encoder: Encoder, runners: Runners, signal: Any, window_plan: WindowPlan, on_progress: OnProgress
 ) -> Iterator[np.ndarray]:
-    """Yield the kept states of each window, (n_layers, kept frames, dim) float32, in order and without gaps."""
+    """Yield the kept states of each window, (n_layers, kept frames, dim) float32, in order and without gaps.
+
+    ``signal`` is what the encoder takes: of sound or of MEG.
+    """
     clock = encoder.spec.clock
     stream = encoder.open(signal, runners)
     total = signal.n_samples / clock.sampling_rate

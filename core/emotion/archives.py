@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from core.embed.inputs import AUDIO_SUFFIXES
+from core.embed.recordings import AUDIO_SUFFIXES
 from core.errors import DataError, InputError, OutputError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".yaml", ".parquet")

@@ -14,6 +14,7 @@ BANDS = {"ribbon": (0.975, 1.0), "waveform": (0.80, 0.945), "spectrogram": (0.47
 """Vertical share of each row, from the bottom (0) to the top (1)."""
 
 HERTZ_TICKS = (500, 1_000, 2_000, 4_000, 8_000, 16_000)
+MEG_TICKS = (10, 20, 30, 40)
 
 
 def timeline_figure(signal: SignalView, layer: ImageView, name: str) -> Figure:
@@ -56,7 +57,8 @@ def _spectrogram(signal: SignalView) -> dict[str, Any]:
         "z": packed(spectrogram.decibels),
         "yaxis": "y3",
         "colorscale": "Cividis",
-        "zmin": -80,
+        # MEG falls by tens of decibels, and beyond its filter to nothing: the floor of sound would show one colour.
+        "zmin": -40 if signal.is_meg else -80,
         "zmax": 0,
         "colorbar": _colour_bar("spectrogram", "dB"),
         "hovertemplate": "%{x:.3f} s, %{y}, %{z:.0f} dB<extra>spectrogram</extra>",
@@ -94,12 +96,14 @@ def _colour_bar(row: str, unit: str) -> dict[str, Any]:
 
 def _layout(signal: SignalView, layer: ImageView) -> dict[str, Any]:
     spectrogram, n_rows = signal.spectrogram, len(layer.image.rows)
-    shown = [(hz, int(np.abs(spectrogram.hertz - hz).argmin())) for hz in HERTZ_TICKS if hz <= spectrogram.hertz[-1]]
+    wanted = MEG_TICKS if signal.is_meg else HERTZ_TICKS
+    shown = [(hz, int(np.abs(spectrogram.hertz - hz).argmin())) for hz in wanted if hz <= spectrogram.hertz[-1]]
     ticks = {"tickvals": [index for _, index in shown], "ticktext": [_hertz_label(hz) for hz, _ in shown]}
     quiet = {"showticklabels": False, "showgrid": False, "fixedrange": True}
     dims = sum(map(len, layer.image.rows))
     span = {"range": [0, signal.seconds], "minallowed": 0, "maxallowed": signal.seconds}
-    titles = {"waveform": "Waveform", "spectrogram": "Log-mel spectrogram", "embedding": f"Layer {layer.layer}"}
+    first, second = ("Sensors", "Power spectrum") if signal.is_meg else ("Waveform", "Log-mel spectrogram")
+    titles = {"waveform": first, "spectrogram": second, "embedding": f"Layer {layer.layer}"}
     spikes = {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikecolor": INK, "spikedash": "dot"}
     return base_layout(
         height=HEIGHT,
@@ -108,7 +112,9 @@ def _layout(signal: SignalView, layer: ImageView) -> dict[str, Any]:
         dragmode="zoom",
         xaxis=axis(title={"text": "time (s)", "standoff": 6}, anchor="y4", showgrid=False, **span, **spikes),
         yaxis=axis(domain=BANDS["ribbon"], **quiet),
-        yaxis2=axis(domain=BANDS["waveform"], title={"text": "amplitude"}, nticks=4, fixedrange=True),
+        yaxis2=axis(
+            domain=BANDS["waveform"], title={"text": "sd" if signal.is_meg else "amplitude"}, nticks=4, fixedrange=True
+        ),
         yaxis3=axis(
             domain=BANDS["spectrogram"], title={"text": "Hz"}, type="category", fixedrange=True, showgrid=False, **ticks
         ),
@@ -128,11 +134,25 @@ def timeline_caption(signal: SignalView, layer: ImageView) -> str:
     image, dims = layer.image, sum(map(len, layer.image.rows))
     grouped = f"; each row the mean of about {dims / len(image.rows):.1f} dims" if len(image.rows) < dims else ""
     return (
-        f"Sound as the model hears it: mono, {signal.sampling_rate / 1_000:g} kHz. "
-        f"Waveform: lowest and highest of each {signal.samples_a_bin:,.0f} samples. "
-        f"Spectrogram: {_shown(signal.spectrogram.windows_a_column, 'window')} of 25 ms. "
+        f"{_about_meg(signal) if signal.is_meg else _about_sound(signal)} "
         f"Layer {layer.layer}: {_shown(image.frames_a_column, 'frame')} of {image.starts[-1]:,}, at the centre of what "
         f"it sees; each dim in its own standard deviations, dims that move together side by side{grouped}."
+    )
+
+
+def _about_sound(signal: SignalView) -> str:
+    return (
+        f"Sound as the model hears it: mono, {signal.sampling_rate / 1_000:g} kHz. "
+        f"Waveform: lowest and highest of each {signal.samples_a_bin:,.0f} samples. "
+        f"Spectrogram: {_shown(signal.spectrogram.windows_a_column, 'window')} of 25 ms."
+    )
+
+
+def _about_meg(signal: SignalView) -> str:
+    return (
+        f"{signal.n_sensors} sensors as the model takes them: prepared, standardised, {signal.sampling_rate:g} Hz. "
+        f"Sensors: lowest and highest of all in each {signal.samples_a_bin:,.0f} samples. "
+        f"Power spectrum: mean over sensors, {_shown(signal.spectrogram.windows_a_column, 'window')} of 1 s."
     )
 
 

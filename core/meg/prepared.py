@@ -106,7 +106,7 @@ class Manifest:
 
 
 class PreparedData:
-    """A prepared folder, open for reading.
+    """A prepared folder, open for reading: a :class:`core.meg.window_data.WindowData`.
 
     Attributes:
         folder: Where.

@@ -89,7 +89,11 @@ def open_raw(path: Path, numpy_rate: float | None = None) -> MegFile:
     name, read = _format_of(path)
     with quiet_mne(path) as heard:
         raw, warnings = read(path, numpy_rate)
+        end = raw.get_data(start=raw.n_times - 1)  # of a file that breaks off it cannot be read
     _check_content(path, raw)
+    # MNE opens a .fif that breaks off between two buffers as a shorter one, and reads on in a KIT file as zeros.
+    if any("Invalid tag" in one for one in heard) or (name.startswith("KIT") and not end.any()):
+        raise DataError(f"{path} is truncated: its end is missing. Copy it again from its source.")
     description = str(raw.info["description"] or "")
     told = (*warnings, *map(_our_sentence, heard))
     return MegFile(path, raw, sensors_of(raw.info), name, description.startswith(SIMULATED), told)
@@ -136,8 +140,10 @@ def bti_parts(path: Path) -> tuple[Path, Path, Path | None] | None:
     folder = path if path.is_dir() else path.parent
     if path.suffix in (".fif", ".gz", ".ds") or not folder.is_dir():
         return None
+    if folder != path and not _is_bti_data(path):
+        return None  # before its neighbours are listed: this is asked of every file of a large folder
     files = [one for one in sorted(folder.iterdir()) if one.is_file()]
-    config = next((one for one in files if "config" in one.name.lower()), None)
+    config = next((one for one in files if "config" in one.name.lower() and not one.suffix), None)
     data = next((one for one in files if _is_bti_data(one)), None) if path.is_dir() else path
     if config is None or data is None or not _is_bti_data(data):
         return None
@@ -145,8 +151,9 @@ def bti_parts(path: Path) -> tuple[Path, Path, Path | None] | None:
 
 
 def _is_bti_data(path: Path) -> bool:
-    """4D names its data like ``c,rfDC`` or ``e,rfhp1.0Hz``, and ``hc,...`` what a coil of the head gave."""
-    return path.suffix != ".fif" and ("pdf" in path.name.lower() or bool(re.match(r"[a-z]*,r[fh]", path.name)))
+    """4D names its data like ``c,rfDC`` or ``e,rfhp1.0Hz``."""
+    named = "pdf" in path.name.lower() and not path.suffix
+    return named or bool(re.match(r"[a-z]{1,2},r[fh]", path.name))
 
 
 def _suffix_of(path: Path) -> str:

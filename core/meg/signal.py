@@ -1,9 +1,9 @@
-"""A recording ready for a trained model: prepared by the code, and scaled by the numbers, that its training data were."""
+"""A recording ready for a trained model: prepared by the code and scaled by the numbers of its training data."""
 
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -104,12 +104,7 @@ def open_meg(
     path = Path(path)
     file = open_raw(path, numpy_rate)
     _require_short(file, max_seconds)
-    try:
-        store = tempfile.TemporaryFile(prefix="strata-")
-    except OSError as error:
-        raise OutputError(
-            f"Prepared values cannot be kept in a temporary file ({error}). Free some space, or set TMPDIR."
-        ) from error
+    store = _temporary_file()
     try:
         recording = prepare_raw(file, wanted.preparation, store, on_progress)
         _require_sensors(path, recording.sensors, wanted)
@@ -119,6 +114,15 @@ def open_meg(
         store.close()
         raise
     return signal
+
+
+def _temporary_file() -> BinaryIO:
+    try:
+        return tempfile.TemporaryFile(prefix="strata-")
+    except OSError as error:
+        raise OutputError(
+            f"Prepared values cannot be kept in a temporary file ({error}). Free some space, or set TMPDIR."
+        ) from error
 
 
 def _require_short(file: MegFile, max_seconds: float | None) -> None:
@@ -133,6 +137,6 @@ def _require_short(file: MegFile, max_seconds: float | None) -> None:
 def _require_sensors(path: Path, sensors: Sensors, wanted: ModelInput) -> None:
     if wanted.sensors is not None and sensors.fingerprint() != wanted.sensors.fingerprint():
         raise DataError(
-            f"{path} was brought to the {len(sensors)} sensors of {wanted.preparation.layout}; the model was trained on "
-            f"{len(wanted.sensors)} others. Use the version of Strata that trained it, or train it again."
+            f"{path} was brought to the {len(sensors)} sensors of {wanted.preparation.layout}; the model was trained "
+            f"on {len(wanted.sensors)} others. Use the version of Strata that trained it, or train it again."
         )

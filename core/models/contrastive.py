@@ -1,7 +1,8 @@
 """The quantiser and the contrastive loss of wav2vec 2.0, for every model here that is pre-trained with them.
 
 What is computed is what transformers' ``Wav2Vec2ForPreTraining`` computes, to the last bit of the loss and of every
-gradient (a test); similarities are computed for masked frames only, which are the only ones that count.
+gradient (a test; the values of a vector have to fill the processor's lanes: multiples of 32). Similarities are computed
+for masked frames only, which are the only ones that count.
 """
 
 import sys

@@ -128,7 +128,6 @@ def sample_negative_indices(
     Raises:
         InputError: a row with fewer than two masked frames.
     """
-    batch, n_frames = mask.shape
     counts = mask.sum(dim=1)
     least, most = (int(value) for value in torch.stack([counts.min(), counts.max()]))
     if least < LEAST_MASKED or num_negatives < 1:
@@ -138,17 +137,21 @@ def sample_negative_indices(
         )
     chosen = min(num_negatives, least - 1)
     if least == most == chosen + 1:
-        picks = _all_others(most, mask.device).expand(batch, -1, -1)
+        picks = _all_others(most, mask.device).expand(len(mask), -1, -1)
     else:
-        columns = most * most
-        drawn = _uniform((batch, columns), generator, mask.device, noise)[:, :columns]
-        picks = _some_others(drawn.reshape(batch, most, most), counts, chosen)
+        drawn = _uniform((len(mask), most * most), generator, mask.device, noise)[:, : most * most]
+        picks = _some_others(drawn.reshape(len(mask), most, most), counts, chosen)
+    return _in_place(mask, counts, picks)
+
+
+def _in_place(mask: torch.Tensor, counts: torch.Tensor, picks: torch.Tensor) -> torch.Tensor:
+    """Turn picks (batch, most, K), numbers of masked frames in their row, into indices (batch, frames, K)."""
+    (batch, n_frames), (_, most, chosen) = mask.shape, picks.shape
     masked_first = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
-    first = torch.arange(0, batch * n_frames, n_frames, device=mask.device)[:, None]
-    rows = (masked_first + first)[:, None].expand(-1, most, -1).gather(2, picks)
-    negatives = first[..., None].expand(-1, n_frames, chosen).contiguous()
-    real = torch.arange(most, device=mask.device) < counts[:, None]
-    negatives[mask] = rows[real]
+    row_start = torch.arange(0, batch * n_frames, n_frames, device=mask.device)[:, None]
+    indices = (masked_first + row_start)[:, None].expand(-1, most, -1).gather(2, picks)
+    negatives = row_start[..., None].expand(-1, n_frames, chosen).contiguous()
+    negatives[mask] = indices[torch.arange(most, device=mask.device) < counts[:, None]]
     return negatives
 
 

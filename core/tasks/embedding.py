@@ -14,9 +14,7 @@ import numpy as np
 
 import core
 from core.arrays import EmbeddingInfo, EmbedResult, EmbedSettings, OnProgress, OutputSettings, ignore_progress
-from core.audio.reader import probe
-from core.audio.signal import Signal, open_signal
-from core.checkpoints.find import find_model
+from core.checkpoints.find import Found, describe_model, find_model
 from core.embed.corpus import (
     CorpusItem,
     CorpusSummary,
@@ -27,6 +25,16 @@ from core.embed.corpus import (
 )
 from core.embed.formats import complete_metadata
 from core.embed.pipeline import WindowPlan, plan, stream_states
+from core.embed.recordings import (
+    SIMULATED,
+    AnySignal,
+    check_readable,
+    check_settings,
+    facts_of,
+    open_for,
+    require_modality,
+    warnings_of,
+)
 from core.embed.team import Team
 from core.embed.writers import check_target, write_embeddings
 from core.tasks.encoders import ReadyEncoder, Source, ready_encoder
@@ -34,7 +42,7 @@ from core.tasks.encoders import ReadyEncoder, Source, ready_encoder
 log = logging.getLogger(__name__)
 
 # Packages whose version can change a number.
-_VERSIONED = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "openvino", "soundfile", "av", "soxr")
+_VERSIONED = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "openvino", "soundfile", "av", "soxr", "mne")
 
 
 def embed(
@@ -43,10 +51,10 @@ def embed(
     """Embed one recording and write the results.
 
     Args:
-        source: An audio file of any common format.
+        source: An audio file of any common format; for a MEG model a MEG recording, which may be a folder.
         settings: Model, layers, device, windows.
         output: Folder, base name (default: the file's stem), formats.
-        on_progress: Told of the stages ``read`` and ``embed`` in seconds of audio, then of the formats written.
+        on_progress: Told of the stages ``read`` and ``embed`` in seconds of the recording, then of the formats written.
 
     Raises:
         StrataError: anything that is wrong with the recording, the model, a setting or the output folder; nothing
@@ -56,8 +64,11 @@ def embed(
     base = output.base or source.stem
     # Cheap refusals come before the model is loaded.
     check_target(output, base)
-    probe(source)
-    ready = ready_encoder(Source(find_model(settings.model)), settings, on_progress)
+    check_readable(source)
+    found = find_model(settings.model)
+    modality = check_model_takes(found, settings)
+    require_modality(source, modality, found.name)
+    ready = ready_encoder(Source(found), settings, on_progress)
     return embed_one(ready, source, settings, replace(output, base=base), on_progress)
 
 
@@ -74,10 +85,11 @@ def embed_many(
     Raises:
         StrataError: the model cannot be loaded, or there is nothing to do.
     """
-    items = list_inputs([Path(path) for path in inputs])
+    found = find_model(settings.model)
+    items = list_inputs([Path(path) for path in inputs], check_model_takes(found, settings))
     check_corpus(output)
     Team()  # before the model: it gives each process of a launch a device of its own
-    ready = ready_encoder(Source(find_model(settings.model)), settings, on_progress)
+    ready = ready_encoder(Source(found), settings, on_progress)
 
     def fingerprint(item: CorpusItem) -> str:
         return ready.fingerprint(item.settings(settings), output)
@@ -94,17 +106,24 @@ def embed_many(
     return run_corpus(items, embed_item, output, done, on_progress)
 
 
+def check_model_takes(found: Found, settings: EmbedSettings) -> str:
+    """Return the model's modality, by its folder's small files; refuse settings that it has no use for."""
+    modality = describe_model(found).modality
+    check_settings(modality, settings)
+    return modality
+
+
 def embed_one(
     ready: ReadyEncoder, source: Path, settings: EmbedSettings, output: OutputSettings, on_progress: OnProgress
 ) -> EmbedResult:
     """Embed one recording with an encoder that is ready."""
     began = monotonic()
-    clock = ready.encoder.spec.clock
-    with open_signal(source, clock.sampling_rate, settings.channel, settings.max_seconds, on_progress) as signal:
-        windows = plan(ready.encoder.spec, signal.n_samples, settings, str(source))
+    spec, clock = ready.encoder.spec, ready.encoder.spec.clock
+    with open_for(source, spec, ready.loaded.preprocessor, settings, on_progress) as signal:
+        windows = plan(spec, signal.n_samples, settings, str(source))
         metadata = _metadata(ready, source, signal, settings, windows)
         metadata["settings_fingerprint"] = ready.fingerprint(settings, output)
-        info = EmbeddingInfo(clock, ready.layers, windows.n_frames, ready.encoder.spec.dim, metadata)
+        info = EmbeddingInfo(clock, ready.layers, windows.n_frames, spec.dim, metadata)
         metadata["warnings"] += check_target(output, output.base or source.stem, info)
         states = stream_states(ready.encoder, ready.runners, signal, windows, on_progress)
         blocks = _watched(states, metadata, began)
@@ -124,12 +143,12 @@ def _watched(blocks: Iterator[np.ndarray], metadata: dict[str, Any], began: floa
 
 
 def _metadata(
-    ready: ReadyEncoder, source: Path, signal: Signal, settings: EmbedSettings, windows: WindowPlan
+    ready: ReadyEncoder, source: Path, signal: AnySignal, settings: EmbedSettings, windows: WindowPlan
 ) -> dict[str, Any]:
     """The facts of the JSON that are known before the first frame; see :func:`complete_metadata` for the rest."""
-    clock, info = ready.encoder.spec.clock, signal.info
+    clock = ready.encoder.spec.clock
     return {
-        "audio_path": str(source.absolute()),
+        **facts_of(source, signal, settings),
         "model_name": ready.source.name,
         "model_path": str(ready.source.found.folder),
         "model_source": ready.source.found.where,
@@ -137,7 +156,6 @@ def _metadata(
         "fine_tuned": ready.loaded.fine_tuned,
         "model_sha256": ready.loaded.sha256,
         "model_config_sha256": ready.loaded.config_sha256,
-        "input_sha256": signal.sha256,
         "device": ready.device.device,
         "device_reason": ready.device.reason,
         "engine": ready.choice.engine,
@@ -149,9 +167,6 @@ def _metadata(
         "n_windows": len(windows.windows),
         "n_layers_total": ready.encoder.spec.n_layers + 1,
         **_named(ready),
-        "original_sample_rate": info.sampling_rate if info else signal.sampling_rate,
-        "original_channels": info.n_channels if info else 1,
-        "channel": settings.channel if settings.channel is not None else "mean of all",
         "n_samples": signal.n_samples,
         "duration_seconds": signal.duration_seconds,
         "clock": {
@@ -162,7 +177,7 @@ def _metadata(
             "onset": "(start + hop * frame) / sampling_rate",
             "centre": "(start + hop * frame + field / 2) / sampling_rate",
         },
-        "warnings": [*ready.loaded.warnings, *ready.choice.warnings, *_silence(signal)],
+        "warnings": _warnings(ready, signal),
         "versions": package_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -175,11 +190,12 @@ def _named(ready: ReadyEncoder) -> dict[str, Any]:
     return said | ({"encoder_notes": list(notes)} if notes else {})
 
 
-def _silence(signal: Signal) -> list[str]:
-    """A warning for digital silence, which two channels in opposite phase give as well."""
-    if signal.peak > 0:
-        return []
-    return ["Every sample is zero after mixing down; if the file is not silent, take one channel with --channel."]
+def _warnings(ready: ReadyEncoder, signal: AnySignal) -> list[str]:
+    """What to mind: simulated material first, then the model, how it runs, and the recording."""
+    own = warnings_of(signal, ready.loaded.preprocessor)
+    simulated = [warning for warning in own if warning in SIMULATED]
+    rest = [warning for warning in own if warning not in SIMULATED]
+    return [*simulated, *ready.loaded.warnings, *ready.choice.warnings, *rest]
 
 
 def package_versions() -> dict[str, str]:

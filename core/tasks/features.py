@@ -10,8 +10,8 @@ from pathlib import Path
 
 from core.analysis.features import FeatureFile, is_readable_features, open_feature_set
 from core.arrays import EmbedResult, EmbedSettings, OnProgress, OutputSettings
-from core.audio.signal import hash_file
 from core.embed.corpus import CorpusItem, read_json, run_corpus
+from core.embed.recordings import hash_recording
 from core.embed.team import Team
 from core.embed.writers import check_target, output_path
 from core.errors import DataError, InputError
@@ -91,7 +91,7 @@ def _hash(item: CorpusItem) -> Hashed:
     if item.error is not None:
         return Hashed(item, None)
     try:
-        return Hashed(item, hash_file(item.source))
+        return Hashed(item, hash_recording(item.source))
     except OSError as error:
         return Hashed(replace(item, error=f"{item.source} cannot be read: {error.strerror}."), None)
 
@@ -176,7 +176,7 @@ def read_features(folder: Path, num_files: int | None, model: str) -> FeatureRun
 
 def _items_of(files: Sequence[FeatureFile]) -> tuple[CorpusItem, ...]:
     """The recordings that features were computed from, as far as they say."""
-    sources = [Path(str(file.metadata.get("audio_path") or file.path)).absolute() for file in files]
+    sources = [file.recording_path.absolute() for file in files]
     top = Path(os.path.commonpath([source.parent for source in sources]))
     folders = [source.parent.relative_to(top).as_posix() for source in sources]
     return tuple(
@@ -192,7 +192,8 @@ def _keyed(recording: Hashed, settings: EmbedSettings, model_hash: str) -> Corpu
         return item
     own = item.settings(settings)
     windows = float(own.chunk_seconds), own.context_seconds
-    decides = recording.sha256, model_hash, own.channel, own.device, own.engine, own.precision, *windows
+    rate = () if own.numpy_rate is None else (own.numpy_rate,)
+    decides = recording.sha256, model_hash, own.channel, own.device, own.engine, own.precision, *windows, *rate
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:HASH_LENGTH]
     return replace(item, base=f"{item.base[:NAME_LENGTH]}-{key}", folder="")
 

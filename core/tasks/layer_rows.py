@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.alignment.read import read_alignments
-from core.alignment.segments import Alignment
+from core.alignment.segments import Alignment, Segment, from_annotations
+from core.analysis.features import FeatureFile
 from core.analysis.rows import FrameRows, SpanRows
 from core.analysis.tsne import LEAST_PERPLEXITY
 from core.arrays import EmbedSettings, OnProgress
@@ -13,10 +14,14 @@ from core.checkpoints.find import Found, ModelEntry, describe_model, find_model
 from core.checkpoints.load import weight_files
 from core.embed.inputs import CorpusItem, list_inputs
 from core.embed.pipeline import resolve_layers
+from core.embed.recordings import AUDIO, TAKES, check_settings
 from core.errors import DataError, InputError
 from core.findings import SIMILARITIES, SPANS, LayersSettings
 from core.tasks.encoders import Source
 from core.tasks.features import FeatureRun, compute_features, hash_items, read_features, spoken_names
+
+ALIGNED = ("phone", "word")
+"""Spans that need alignments; labels are a MEG recording's own annotations."""
 
 FEWEST_ROWS = 10
 """Rows that anything can be said of."""
@@ -54,7 +59,7 @@ def check_request(request: LayersRequest) -> None:
     for what, value, known in (("span", settings.span, SPANS), ("similarity", settings.similarity, SIMILARITIES)):
         if value not in known:
             raise InputError(f"Got the {what} {value!r}; expected one of {', '.join(known)}.")
-    if settings.span != "frame" and settings.alignments is None:
+    if settings.span in ALIGNED and settings.alignments is None:
         raise InputError(f"The span {settings.span} needs alignments. Name their folder with --alignments.")
     _check_numbers(settings)
     _layer_numbers(settings.layers)
@@ -77,8 +82,12 @@ def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[Featur
     """Features of the model, of the one to compare with, then of the controls; of the same recordings each."""
     if not request.inputs:
         return [read_features(request.features_dir, request.settings.num_files, request.embed.model)]
-    items = list_inputs(list(request.inputs))[: request.settings.num_files]
-    sources = _sources(request)
+    sources, modality = _sources(request)
+    if request.settings.span == "label" and modality == AUDIO:
+        raise InputError(
+            f"The span label is for annotations of MEG; {sources[0].name} takes sound. Use another --span."
+        )
+    items = list_inputs(list(request.inputs), modality)[: request.settings.num_files]
     _alignments(items, request.settings)  # before a model runs for an hour
     recordings, notes = hash_items(items)
     runs = []
@@ -93,11 +102,11 @@ def feature_runs(request: LayersRequest, on_progress: OnProgress) -> list[Featur
     return [replace(_only(run, kept), failures=failures, notes=tuple(notes)) for run in runs]
 
 
-def _sources(request: LayersRequest) -> list[Source]:
-    """The models asked for, then their controls.
+def _sources(request: LayersRequest) -> tuple[list[Source], str]:
+    """The models asked for, then their controls, and the modality that they take.
 
     Raises:
-        InputError: one model twice, two of one name, or two that the similarity cannot compare.
+        InputError: one model twice, two of one name or of two modalities, or two that the similarity cannot compare.
     """
     names = [request.embed.model] if request.compare is None else [request.embed.model, request.compare]
     found = [find_model(name) for name in names]
@@ -107,12 +116,14 @@ def _sources(request: LayersRequest) -> list[Source]:
             resolve_layers(request.settings.layers, entry.name, entry.n_layers)
     if len(found) == 2:
         _check_pair(found)
+        _check_modalities(entries)
         _check_dims(entries, request.settings.similarity)
     controls = [Source(model, request.settings.seed) for model in found] if request.settings.control else []
     sources = [Source(model) for model in found] + controls
     for source in sources:
         source.model_hash()  # a folder without weights is refused before the other model has run
-    return sources
+    check_settings(entries[0].modality, request.embed)
+    return sources, entries[0].modality
 
 
 def _check_pair(found: Sequence[Found]) -> None:
@@ -123,6 +134,15 @@ def _check_pair(found: Sequence[Found]) -> None:
     if first.name == second.name:
         raise InputError(
             f"Both models are called {first.name} ({first.folder} and {second.folder}). Rename one of the folders."
+        )
+
+
+def _check_modalities(entries: Sequence[ModelEntry]) -> None:
+    first, second = entries
+    if first.modality != second.modality:
+        raise InputError(
+            f"{first.name} takes {TAKES[first.modality]} and {second.name} takes {TAKES[second.modality]}; two models "
+            "are compared on the same recordings. Name two models of one kind."
         )
 
 
@@ -146,7 +166,10 @@ def choose_rows(run: FeatureRun, settings: LayersSettings) -> FrameRows | SpanRo
     found = _alignments(run.items, settings)
     names = zip(spoken_names(run.items), run.files, strict=True)
     alignments = {file.name: found[name] for name, file in names if name in found}
-    marks = {kind: _marks(run, kind) for kind in ("speaker", "label")}
+    _require_annotations(run, settings.span)
+    alignments |= {file.name: _annotated(file, alignments.get(file.name)) for file in run.files if _annotations(file)}
+    # What a list says of a whole recording comes before annotations, unless these are the rows.
+    marks = {kind: _marks(run, kind) for kind in ("speaker", "label") if kind != settings.span}
     layers = _layer_numbers(settings.layers)
     if settings.span == "frame":
         return FrameRows(run.files, alignments, marks=marks, layers=layers)
@@ -163,10 +186,31 @@ def _alignments(items: Sequence[CorpusItem], settings: LayersSettings) -> dict[s
         return {}
     found = read_alignments(settings.alignments, spoken_names(items))
     for alignment in found.values():
-        if settings.span != "frame" and settings.span not in alignment.tiers:
+        if settings.span in ALIGNED and settings.span not in alignment.tiers:
             held = ", ".join(alignment.tiers) or "nothing"
             raise DataError(f"{alignment.source} holds {held}; the span {settings.span} needs {settings.span}s.")
     return found
+
+
+def _require_annotations(run: FeatureRun, span: str) -> None:
+    without = [file for file in run.files if not _annotations(file)]
+    if span == "label" and without:
+        raise DataError(
+            f"{without[0].recording_path} has no annotations; the span label needs them. Leave this recording out, or "
+            "use --span frame."
+        )
+
+
+def _annotations(file: FeatureFile) -> tuple[Segment, ...]:
+    """What a MEG recording's own annotations say was when."""
+    found = file.metadata.get("annotations") or ()
+    return from_annotations([tuple(one) for one in found], file.duration_seconds or 0.0)
+
+
+def _annotated(file: FeatureFile, alignment: Alignment | None) -> Alignment:
+    """Add a recording's own annotations to its alignment, if it has one, as labels."""
+    alignment = alignment or Alignment(file.recording_path, {})
+    return replace(alignment, tiers={**alignment.tiers, "label": _annotations(file)})
 
 
 def _marks(run: FeatureRun, kind: str) -> dict[str, str]:

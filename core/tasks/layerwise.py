@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from core.analysis.bands import band_source, bands_within
 from core.analysis.comparison import ComparisonRow, compare_models
 from core.analysis.mel import MelSource, mel_source
 from core.analysis.moments import CrossMoments, LayerMoments, spectrum
@@ -19,8 +21,10 @@ from core.analysis.similarity import similarity_between, similarity_within
 from core.analysis.statistics import layer_statistics
 from core.analysis.sums import SimilaritySums
 from core.analysis.tsne import TsneSettings, check_perplexity, tsne_sequence
-from core.arrays import OnProgress, Progress, ignore_progress
-from core.audio.signal import is_unchanged, open_signal
+from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
+from core.audio.signal import open_signal
+from core.embed.recordings import AUDIO, is_unchanged, open_model_input, read_model_input
+from core.errors import StrataError
 from core.findings import (
     Curve,
     LayerProjection,
@@ -30,6 +34,7 @@ from core.findings import (
     Points,
     Similarity,
 )
+from core.sensors import ModelInput
 from core.tasks.embedding import package_versions
 from core.tasks.features import FeatureRun
 from core.tasks.layer_rows import LayersRequest, check_request, choose_rows, feature_runs
@@ -144,7 +149,10 @@ def describe(
     skipped: dict[str, str] = {}
     if settings.properties:
         with watch("properties"):
-            curves, skipped = properties(points, _mel(run), settings.seed, on_progress, settings.span)
+            modality = modality_of_run(run)
+            curves, skipped = properties(
+                points, _energies(run, modality), settings.seed, on_progress, settings.span, modality
+            )
     facts = {key: run.files[0].metadata[key] for key in MODEL_FACTS if key in run.files[0].metadata}
     found = ModelFindings(
         model=run.name, control=run.is_control, fine_tuned=bool(facts.get("fine_tuned")), facts=facts,
@@ -239,12 +247,35 @@ def _compare(
 # -------------------------------------------------------------------------------------------------- facts and warnings
 
 
-def _mel(run: FeatureRun) -> MelSource | None:
-    """Log-mel energies of the recordings themselves; None where one of them is no longer there as it was."""
+def modality_of_run(run: FeatureRun) -> str:
+    """What the features are of: ``audio`` or ``meg``."""
+    return str(run.files[0].metadata.get("modality", AUDIO))
+
+
+def _energies(run: FeatureRun, modality: str) -> MelSource | None:
+    """Log-mel energies, or band powers, of the recordings; None where one of them is no longer there as it was."""
     places = {file.name: item for item, file in zip(run.items, run.files, strict=True)}
     if not all(is_unchanged(places[file.name].source, file.recording_hash) for file in run.files):
         return None
-    return mel_source(lambda name: open_signal(places[name].source, MEL_RATE, places[name].channel))
+    if modality == AUDIO:
+        return mel_source(lambda name: open_signal(places[name].source, MEL_RATE, places[name].channel))
+    wanted = _model_input(run)
+    if wanted is None:
+        return None
+    rates = {file.name: file.metadata.get("numpy_rate") for file in run.files}
+    bands = bands_within(wanted.preparation.l_freq, wanted.preparation.h_freq, wanted.preparation.sampling_rate)
+    return band_source(
+        lambda name: open_model_input(places[name].source, wanted, EmbedSettings(numpy_rate=rates[name])), bands
+    )
+
+
+def _model_input(run: FeatureRun) -> ModelInput | None:
+    """How the run's model has its recordings prepared; None where its folder is gone."""
+    folder = run.source.found.folder if run.source else Path(str(run.files[0].metadata.get("model_path", "")))
+    try:
+        return read_model_input(folder)
+    except StrataError:
+        return None
 
 
 def _recordings(run: FeatureRun) -> Iterator[dict[str, Any]]:

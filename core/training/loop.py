@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from core.errors import InputError
 from core.training.lock import locked
-from core.training.loop_settings import Diverged, Hooks, LoopSettings, Progress, Scalars, Step
+from core.training.loop_settings import Diverged, Hooks, LoopSettings, Progress, Scalars, Step, stop_after
 from core.training.schedule import learning_rate_at, make_optimiser
 from core.training.state import (
     append_metrics,
@@ -34,7 +34,17 @@ from core.training.workers import Workers
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["Diverged", "Hooks", "LoopSettings", "Progress", "Step", "learning_rate_at", "make_optimiser", "train"]
+__all__ = [
+    "Diverged",
+    "Hooks",
+    "LoopSettings",
+    "Progress",
+    "Step",
+    "learning_rate_at",
+    "make_optimiser",
+    "stop_after",
+    "train",
+]
 
 MIN_LOSS_SCALE = 2.0**-10
 """Of fp16: below it gradients overflow for another reason than the scale."""
@@ -72,7 +82,9 @@ def train(
     with ExitStack() as held:
         if folder is not None:
             workers.in_main(lambda: held.enter_context(locked(folder)))
-        return _train(_Run(model, settings, folder, hooks or Hooks(), workers), step)
+        run = _Run(model, settings, folder, hooks or Hooks(), workers)
+        held.callback(workers.release, run.wrapped)
+        return _train(run, step)
 
 
 def _train(run: "_Run", step: Step) -> tuple[Progress, bool]:
@@ -203,7 +215,8 @@ class _Run:
     def _refuse_infinite(self) -> None:
         """End the run if a gradient was not finite; on a GPU this waits for it, so it comes with lines and states."""
         if not self.finite:
-            kept = "" if self.folder is None else f" The last checkpoint in {self.folder} is from before."
+            state = None if self.folder is None else self.folder / "state.pt"
+            kept = f" The last checkpoint, {state}, is from before." if state and state.exists() else ""
             raise Diverged(
                 f"The gradient is not finite at update {self.progress.update + 1} or shortly before: the training "
                 f"diverged, or the data hold values that are not.{kept} Look at the data, then start again in a new "
@@ -246,7 +259,7 @@ class _Run:
             earlier = self._scores()
             self.progress.history.append({"step": self.progress.update} | scores)
             self.log("eval", scores)
-            if scores.get(self.settings.best_by, math.inf) < min(earlier, default=math.inf):
+            if scores[self.settings.best_by] < min(earlier, default=math.inf):
                 self._keep_best()
         self.clock.restart(self.progress)
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""Ways of Accelerate to split the weights among processes: these models are small enough not to need them."""
+
 
 def pick_precision(wanted: str, device: str) -> str:
     """Choose fp32, bf16 or fp16; ``auto`` is bf16 where the device multiplies it in hardware, else fp32.
@@ -60,9 +63,15 @@ def make_accelerator(device: str = "auto", precision: str = "auto", *, compiled:
     # Accelerate keeps the first settings for the whole process; an earlier training may have had others.
     alone = not PartialState._shared_state or not PartialState().use_distributed
     AcceleratorState._reset_state(reset_partial_state=alone)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=place == "cpu",
         mixed_precision="no" if chosen == "fp32" else chosen,
         dynamo_plugin=TorchDynamoPlugin(backend="inductor" if compiled else "no"),
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the loop adds the gradients up itself
     )
+    if accelerator.distributed_type in SHARDED:
+        raise InputError(
+            f"Got {accelerator.distributed_type.value} from accelerate's configuration, which splits the weights; "
+            "expected all of them in each process. Launch with --multi_gpu, or run accelerate config."
+        )
+    return accelerator

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -89,7 +88,6 @@ def _replace(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
-        _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
         cause = error if isinstance(error, OSError) else error.__context__  # torch.save hides what the stream raised
         if not isinstance(cause, OSError):
@@ -104,16 +102,6 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
         f"Cannot write {path}: {error.strerror or error}. What was there before is kept; free some space, or choose "
         "another folder."
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    """See the new name onto the disk, where the system can do that for a folder."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _accelerators(model: nn.Module) -> list[torch.device]:

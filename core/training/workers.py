@@ -55,6 +55,12 @@ class Workers:
         """Put the model where it computes, and return what the step is given: it has the same weights."""
         return model if self.accelerator is None else self.accelerator.prepare_model(model)
 
+    def release(self, wrapped: nn.Module) -> None:
+        """Take off the model what :meth:`prepare` put on it: it computes in its own precision again."""
+        if self.accelerator is not None:
+            model = self.accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False, keep_torch_compile=False)
+            model.__dict__.pop("_is_accelerate_prepared", None)
+
     def prepare_optimiser(self, optimiser: Optimiser) -> Optimiser:
         """Return what steps; the optimiser itself keeps the state."""
         return optimiser if self.accelerator is None else self.accelerator.prepare_optimizer(optimiser)

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.components.plot import PlotData
 
 from core.arrays import OnProgress, Progress
-from core.audio.reader import AudioInfo, probe
+from core.embed.recordings import RecordingInfo, probe_recording, size_of
 from core.errors import InputError
 from core.ui import cards
 from core.ui.errors import explain
@@ -73,13 +73,13 @@ class TabActions(Generic[TabTasks]):
         if not self.settings.local_folders and _is_folder(model):
             raise InputError(f"Got the folder {model!r} as model; this app takes a model of its list or a hub id.")
 
-    def check_recording(self, recording: str) -> AudioInfo:
+    def check_recording(self, recording: str) -> RecordingInfo:
         """Read what the file says, and hold it against the limits."""
         path, limits = Path(recording), self.settings
-        size = path.stat().st_size
+        size = size_of(path)
         if size > limits.max_upload_bytes:
             raise too_much(path.name, f"has {size / 1e6:,.1f} MB", f"{limits.max_upload_mb:,g} MB", "--max-upload-mb")
-        info = probe(path)
+        info = probe_recording(path)
         self.check_length(path.name, "is", info.duration_seconds or 0.0)
         return info
 

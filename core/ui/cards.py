@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.arrays import EmbedResult
-from core.audio.reader import AudioInfo
+from core.embed.recordings import MegInfo, RecordingInfo
 from core.ui.progress import in_words
 
 EMPTY = """
@@ -44,13 +44,15 @@ def note(text: str) -> str:
 def about_limits(max_minutes: float, max_upload_mb: float) -> str:
     """Say what may be sent."""
     limits = f"up to {in_words(max_minutes * 60)} and {max_upload_mb:,.0f} MB"
-    return f'<p class="strata-note">Any common audio or video format, {limits}.</p>'
+    what = "Any common audio or video format, for MEG models .fif, .con or .sqd"
+    return f'<p class="strata-note">{what}; {limits}.</p>'
 
 
-def about_recording(info: AudioInfo) -> str:
-    """Say what a chosen file holds: ``11.0 s, 16,000 Hz, 1 channel, flac``."""
+def about_recording(info: RecordingInfo) -> str:
+    """Say what a chosen file holds: ``11.0 s, 16,000 Hz, 1 channel``, of MEG ``10.0 s, 1,000 Hz, 306 MEG channels``."""
+    kind = "MEG channel" if isinstance(info, MegInfo) else "channel"
     facts = [] if info.duration_seconds is None else [f"{info.duration_seconds:,.1f} s"]
-    facts += [f"{info.sampling_rate:,} Hz", f"{info.n_channels} channel" + ("s" if info.n_channels > 1 else "")]
+    facts += [f"{info.sampling_rate:,g} Hz", f"{info.n_channels} {kind}" + ("s" if info.n_channels > 1 else "")]
     return f'<p class="strata-note">{escape(", ".join(facts))}</p>'
 
 
@@ -93,8 +95,14 @@ def _how(told: dict[str, Any]) -> str:
     parts = [_chosen(kind, told) for kind in ("device", "engine", "precision") if told.get(kind)]
     taken, length = told.get("seconds_taken"), told.get("duration_seconds")
     if taken and length:
-        parts.append(f"{length:,.1f} s of sound in {_seconds(taken)}, {length / taken:,.1f} times real time.")
+        parts.append(
+            f"{length:,.1f} s of {_material(told)} in {_seconds(taken)}, {length / taken:,.1f} times real time."
+        )
     return " ".join(parts)
+
+
+def _material(told: dict[str, Any]) -> str:
+    return "MEG" if told.get("modality") == "meg" else "sound"
 
 
 def _chosen(kind: str, told: dict[str, Any]) -> str:

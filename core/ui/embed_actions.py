@@ -52,7 +52,7 @@ class Actions(TabActions[Tasks]):
         """Embed a recording: one vector for each 20 ms or so of sound, with the time of each.
 
         Args:
-            recording: Audio file of any common format.
+            recording: Audio file of any common format; for a MEG model a MEG recording that is one file.
             model: Bundled name, hub id or folder, as listed in the app.
             layers: "last", "all", or numbers such as "0,6,12"; 0 is the transformer's input.
             device: "auto", "cuda", "mps" or "cpu".
@@ -99,19 +99,25 @@ class Actions(TabActions[Tasks]):
         with problems_of(run):
             self._listen(run, reporter(run, progress))
         layers = result.info.layers
+        listen = run.folder / "listen.wav"
         choice = gr.Radio([(str(n), n) for n in layers], value=layers[-1], visible=len(layers) > 1)
-        sound = {"url": f"gradio_api/file={run.folder / 'listen.wav'}", "run": run.id}
+        sound = {"url": f"gradio_api/file={listen}" if listen.is_file() else "", "run": run.id}
         return [
             gr.HTML(visible=False), gr.Column(visible=True), cards.facts(result), sound, choice,
             *_draw_timeline(run, layers[-1]), _draw_path(run, layers[-1], three_d),
         ]  # fmt: skip
 
     def _listen(self, run: Run, on_progress: OnProgress) -> None:
-        from core.analysis.views import view_signal
+        from core.analysis.views import view_meg, view_signal
         from core.audio.signal import open_signal
+        from core.embed.recordings import MEG, open_model_input, read_model_input
 
         result = run.result(EmbedResult)
         told = result.info.metadata
+        if told.get("modality") == MEG:  # there is nothing to hear
+            with open_model_input(result.source, read_model_input(Path(told["model_path"])), EmbedSettings()) as meg:
+                run.keep(view_meg(meg, on_progress))
+            return
         rate, channel = told["sample_rate"], told.get("channel")
         channel = channel if isinstance(channel, int) else None
         with open_signal(result.source, rate, channel, on_progress=on_progress) as signal:

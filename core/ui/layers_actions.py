@@ -12,6 +12,7 @@ import gradio as gr
 import numpy as np
 
 from core.arrays import EmbedSettings, OnProgress, Progress
+from core.embed.recordings import MEG, modality_of
 from core.errors import InputError
 from core.findings import LayerProjection, LayersFindings, LayersSettings, ModelFindings
 from core.tasks import LayersAnalysis, LayersRequest
@@ -122,13 +123,13 @@ class LayersActions(TabActions[LayersTasks]):
         """Analyse what each layer of a model holds; the files come from /layers_files afterwards.
 
         Args:
-            recordings: Audio files; alignments among them (TextGrid, CTM, CSV, JSON) go by the recording's name, and so
+            recordings: Audio files, for MEG models MEG files, whose annotations are labels; alignments among them (TextGrid, CTM, CSV, JSON) go by the recording's name, and so
                 do the rows of a CSV with the columns file and speaker, label or both.
             model: Bundled name, hub id or folder, as listed in the app.
             compare: Second model on the same recordings, or "none".
             control: Whether to analyse the same architecture with random weights beside.
             layers: "all" or numbers such as "0,6,12"; 0 is the transformer's input.
-            span: What a row is: "frame", "phone" or "word"; the last two need alignments.
+            span: What a row is: "frame"; "phone" or "word", which need alignments; "label", an annotation of MEG.
             similarity: Between layers: "cka", "cosine" or "pwcca".
             max_points: Rows drawn at most.
             device: "auto", "cuda", "mps" or "cpu".
@@ -163,7 +164,7 @@ class LayersActions(TabActions[LayersTasks]):
         sent = sort_uploads(paths)
         if not sent.recordings:
             raise InputError("There is no recording yet. Upload some, or take an example.")
-        if span != "frame" and not sent.aligned:
+        if span in ("phone", "word") and not sent.aligned:
             raise InputError(
                 f"Got the span {span!r} and no alignment for any of the {len(sent.recordings)} recordings. Add "
                 "TextGrid, CTM, CSV or JSON files that are named as the recordings, or take frames."
@@ -246,10 +247,12 @@ class LayersActions(TabActions[LayersTasks]):
         ]  # fmt: skip
 
     def _listen(self, run: Run, page: str, on_progress: OnProgress) -> list[str]:
-        """Write each recording as the player needs it, once a page, and return the addresses."""
+        """Write each recording as the player needs it, once a page, and return the addresses; MEG has no sound."""
         folder = self.sessions.cache(page) / "listen"
         folder.mkdir(exist_ok=True)
         recordings = run.result(Analysis).findings.recordings
+        if any(modality_of(Path(str(recording["path"]))) == MEG for recording in recordings):
+            return []
         urls = []
         for place, recording in enumerate(recordings):
             on_progress(Progress("making the sound ready", place, len(recordings), "recordings"))

@@ -16,7 +16,7 @@ EXAMPLES = {
     "one_sentence.flac two_voices.flac test_sounds.flac": "Three clips",
     "one_sentence.flac two_voices.flac": "Sentence and two voices",
 }
-SPAN_NAMES = ("Frames", "Phones", "Words")
+SPAN_NAMES = ("Frames", "Phones", "Words", "Annotations")
 SIMILARITY_NAMES = ("CKA", "Cosine", "PWCCA")
 LAYER_SHOWN = "(...values) => [...values.slice(0, -1), window.strataLayer ?? 0]"
 """The layer shown is known to the page only: the slider asks no server."""
@@ -116,7 +116,7 @@ def _build_options() -> dict[str, Any]:
         list(zip(SPAN_NAMES, SPANS, strict=True)),
         value="frame",
         label="Rows",
-        info="Phones and words need alignments",
+        info="Phones and words need alignments, annotations MEG",
         elem_id="layers-span",
     )
     kinds = list(zip(SIMILARITY_NAMES, SIMILARITIES, strict=True))

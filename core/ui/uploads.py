@@ -9,8 +9,9 @@ from pathlib import Path
 from core.alignment.names import same_name
 from core.alignment.read import is_alignment
 from core.alignment.tables import DELIMITERS, read_text
-from core.embed.inputs import AUDIO_SUFFIXES
+from core.embed.recordings import AUDIO_SUFFIXES
 from core.errors import DataError, InputError
+from core.meg.reader import MEG_SUFFIXES
 
 ALIGNMENTS = (".textgrid", ".ctm", ".json")
 """Suffixes of the files that can only say what was said when."""
@@ -127,7 +128,7 @@ def _file_name(text: str) -> str:
 def _without_suffix(name: str) -> str:
     """Return a recording's name without its suffix; another name as it is."""
     stem, dot, suffix = name.rpartition(".")
-    return stem if stem and dot + suffix.casefold() in AUDIO_SUFFIXES else name
+    return stem if stem and dot + suffix.casefold() in (*AUDIO_SUFFIXES, *MEG_SUFFIXES) else name
 
 
 def _names(recording: Path, told: Mapping[str, object]) -> list[str]:

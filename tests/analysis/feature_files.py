@@ -26,7 +26,7 @@ def write_features(folder: Path, name: str, values: np.ndarray, clock=CLOCK, lay
     layers = tuple(range(len(values))) if layers is None else tuple(layers)
     metadata = {
         "model_name": "tiny", "model_sha256": "a" * 64, "input_sha256": f"{name}-bytes",
-        "audio_path": f"/somewhere/{name}.wav",
+        "recording_path": f"/somewhere/{name}.wav",
         "clock": {"hop": clock.hop, "field": clock.field, "start": clock.start, "sampling_rate": clock.sampling_rate},
     }  # fmt: skip
     info = EmbeddingInfo(clock, layers, values.shape[1], values.shape[2], metadata | facts)

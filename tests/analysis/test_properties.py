@@ -219,6 +219,20 @@ def test_a_linear_copy_of_log_mel_has_it_all_and_noise_nothing_though_it_would_i
     assert pwcca(fit_cca(moments), moments, side="y") > 0.3  # the fault: measured on the rows it was fitted on
 
 
+def test_meg_is_held_against_band_powers_in_its_place():
+    rng = np.random.default_rng(3)
+    powers = rng.standard_normal((N, 5))
+    copy, noise = powers @ rng.standard_normal((5, 64)), rng.standard_normal((N, 64))
+    curves, skipped = properties(points([copy, noise], names({"speaker": SPEAKER})), lambda _: powers, modality="meg")
+    (curve,) = (curve for curve in curves if curve.name == "band_cca")
+    assert curve.values[0] > 0.999
+    assert abs(curve.values[1]) < 0.1
+    assert "Canonical correlation with band powers" in curve.measure
+    assert "mel_cca" not in {*skipped, *(curve.name for curve in curves)}
+    _, skipped = properties(points([noise], {}), modality="meg")
+    assert "no recordings to take band powers from" in skipped["band_cca"]
+
+
 def test_log_mel_is_asked_for_the_rows_of_the_table():
     asked = []
 

@@ -12,7 +12,7 @@ from core.arrays import EmbedSettings, ignore_progress
 from core.checkpoints.load import load_model
 from core.device import DeviceChoice
 from core.embed.encoders import build_encoder
-from core.embed.encoders.meg2vec import build_model_input, convolved_moments
+from core.embed.encoders.meg2vec import build_model_input, convolved_moments, noise_sensors
 from core.embed.engines import EngineRequest, build_runners, has_openvino, torch_runners
 from core.embed.pipeline import plan, stream_states
 from core.errors import CheckpointError, InputError
@@ -118,10 +118,15 @@ def test_engines_agree(engine, variant, load):
     np.testing.assert_allclose(got, whole(variant, recording)[[0, 3]], atol=1e-4)
 
 
-def test_another_number_of_channels_is_refused(load):
-    encoder = load()
-    with pytest.raises(InputError, match=r"takes 6 channels; got a recording with 7\."):
-        encoder.open(meg_noise(500, 7), {})
+def test_a_recording_of_another_kind_is_refused(load):
+    encoder, recording = load(), meg_noise(500)
+    with pytest.raises(InputError, match=r"takes 6 channels .* got a recording with 7\. Bring it"):
+        encoder.open(replace(recording, sensors=noise_sensors(7)), {})
+    swapped = recording.sensors.take([0, 2, 1, 3, 4, 5])
+    with pytest.raises(InputError, match="channel 2 is N002, not N001"):
+        encoder.open(replace(recording, sensors=swapped), {})
+    with pytest.raises(InputError, match="takes 250 Hz; got a recording at 1000 Hz"):
+        encoder.open(replace(recording, sampling_rate=1000), {})
 
 
 def test_any_number_of_channels_goes_where_positions_are_known(load):

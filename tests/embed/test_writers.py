@@ -35,7 +35,7 @@ ALL = writers.FORMATS
 
 def make_info(n_frames: int, dim: int, layers: tuple[int, ...] = (12,), **metadata) -> EmbeddingInfo:
     return EmbeddingInfo(
-        CLOCK, layers, n_frames, dim, {"model_name": "some/model", "audio_path": "/a/ü.wav", **metadata}
+        CLOCK, layers, n_frames, dim, {"model_name": "some/model", "recording_path": "/a/ü.wav", **metadata}
     )
 
 
@@ -132,10 +132,10 @@ def test_json_is_strict_complete_and_sparse(tmp_path):
 
 def test_json_keeps_paths_that_are_not_unicode(tmp_path):
     odd = os.fsdecode(b"/data/caf\xe9.wav")
-    info = make_info(3, 2, audio_path=odd)
+    info = make_info(3, 2, recording_path=odd)
     files, problems = write_embeddings([make_values(info)], info, OutputSettings(tmp_path, formats=ALL), "x")
     assert problems == {}
-    assert os.fsencode(json.loads(files["json"].read_bytes())["audio_path"]) == b"/data/caf\xe9.wav"
+    assert os.fsencode(json.loads(files["json"].read_bytes())["recording_path"]) == b"/data/caf\xe9.wav"
     assert parquet.read_table(files["parquet"])["file"][0].as_py() == "/data/caf\ufffd.wav"
 
 

@@ -1,5 +1,7 @@
 """Channels of real helmets in the order of a layout: by name, by interpolation, and by the document's padding."""
 
+import json
+
 import mne
 import numpy as np
 import pytest
@@ -19,12 +21,12 @@ NEUROMAG = [
     "triux_bmlhus_erm_raw_sss.fif",
     "test_move_anon_erm_raw.fif",
 ]
-# Median correlation over sensors with the field that a sphere with these dipoles truly makes there.
+# And the centre of the head, in metres in the head frame: of the digitised points where there are enough.
 SYSTEMS = {
-    "elekta306/neuromag122_test_file-raw.fif": 0.99,
-    "ctf/testdata_ctf_short_discontinuous.ds": 0.99,
-    "kit/010409_Motor_task_coregist-export_tiny_1s.con": 0.99,
-    "bti": 0.99,
+    "elekta306/neuromag122_test_file-raw.fif": (0.0, 0.0, 0.04),
+    "ctf/testdata_ctf_short_discontinuous.ds": (0.0, 0.0, 0.04),
+    "kit/010409_Motor_task_coregist-export_tiny_1s.con": (-0.0043, -0.0184, 0.0281),
+    "bti": (-0.0052, 0.0042, 0.0350),
 }
 N_REAL = 100
 
@@ -67,7 +69,7 @@ def brought(request, data):
     known = raw.info["dev_head_t"]
     if known is None or np.allclose(known["trans"], np.eye(4)):
         raw.info["dev_head_t"] = mne.transforms.Transform("meg", "head", mne.transforms.translation(z=0.05))
-    centre = (0.0, 0.0, 0.04)
+    centre = SYSTEMS[request.param]
     bare = raw.info.copy()
     with bare._unlock():
         bare["comps"] = []
@@ -89,11 +91,15 @@ def test_real_recordings_of_other_systems_come_out_in_the_layout(brought):
 
 
 def test_interpolation_gives_what_the_layouts_sensors_would_measure(brought):
-    name, fitted, _, centre = brought
+    """Witness: MNE's forward model of the same dipoles, for the recording's own sensors and for the layout's.
+
+    Medians over magnetometers and gradiometers: Neuromag-122 .9995 and .9988, CTF .9999 and .9993, KIT .9997 and .9990,
+    BTi .9999 and .9983. The worst sensors (KIT: .86) are those farthest from the recording's own.
+    """
+    _, fitted, _, centre = brought
     found = correlations(fitted.get_data()[:, N_REAL:], field(fitted.info, centre))
-    print(name, {kind: np.quantile(found[kind == KINDS], [0, 0.05, 0.5]).round(4) for kind in ("mag", "grad")})
     for kind in ("mag", "grad"):
-        assert np.median(found[kind == KINDS]) > SYSTEMS[name]
+        assert np.median(found[kind == KINDS]) > 0.99
 
 
 @pytest.mark.parametrize("name", NEUROMAG)
@@ -133,17 +139,18 @@ def filtered(data):
 
 
 def test_a_round_trip_over_another_helmet_keeps_a_real_recording(filtered):
+    """Medians: magnetometers .9992, gradiometers .9954; what is not Maxwell-filtered carries noise that is lost."""
     raw, sensors = filtered
     there, _ = fit_channels(raw.copy(), sensors, Preparation(layout="ctf151"))
     back, _ = fit_channels(there, sensors_of(there.info), Preparation())
     own, _ = fit_channels(raw.copy(), sensors, Preparation())
     found = correlations(own.get_data(), back.get_data())
-    print({kind: np.quantile(found[kind == KINDS], [0, 0.05, 0.5]).round(4) for kind in ("mag", "grad")})
     assert np.median(found[KINDS == "mag"]) > 0.99
     assert np.median(found[KINDS == "grad"]) > 0.99
 
 
 def test_bad_channels_come_back_from_their_neighbours(filtered):
+    """Of eleven the median is .9991, the least .9859."""
     raw, sensors = filtered
     spoilt = raw.copy()
     spoilt.info["bads"] = list(raw.ch_names[2::30])
@@ -153,7 +160,6 @@ def test_bad_channels_come_back_from_their_neighbours(filtered):
     assert report.interpolated_bads == tuple(raw.ch_names[row] for row in rows)
     assert fitted.info["bads"] == []
     found = correlations(raw.get_data(picks=rows), fitted.get_data(picks=list(report.interpolated_bads)))
-    print(np.sort(found).round(4))
     assert np.median(found) > 0.99
 
 
@@ -165,6 +171,30 @@ def test_bad_channels_may_be_kept(filtered):
     assert (report.kept_bads, report.interpolated_bads) == (tuple(raw.ch_names[:2]), ())
     np.testing.assert_array_equal(fitted.get_data(picks=raw.ch_names[:2]), raw.get_data(picks=[0, 1]))
     assert "are marked as bad and were kept" in report.warnings[0]
+
+
+def test_bad_channels_are_left_out_of_an_interpolation(data):
+    raw, sensors = opened(data / "elekta306" / "neuromag122_test_file-raw.fif")
+    flat = ["MEG 006", "MEG 026", "MEG 027", "MEG 079"]
+    raw.load_data(verbose="ERROR").info["bads"] = flat
+    rows = [raw.ch_names.index(name) for name in flat]
+    raw._data[rows] = 1.0
+    fitted, report = fit_channels(raw, sensors, Preparation())
+    assert (report.interpolated_bads, report.kept_bads) == (tuple(flat), ())
+    assert np.abs(fitted.get_data()).max() < 1e-9
+    assert any("does not say where the head was" in told for told in report.warnings)
+    assert report.facts["origin_from"] == "helmet"
+
+
+def test_rows_of_an_array_are_ordered_without_reading_them(tmp_path):
+    values = np.random.default_rng(0).standard_normal((306, 200)) * 1e-12
+    np.save(tmp_path / "a.npy", values)
+    told = {"sampling_rate": 250, "names": TARGET.names[::-1]}
+    (tmp_path / "a.json").write_text(json.dumps(told))
+    file = open_raw(tmp_path / "a.npy")
+    fitted, _ = fit_channels(file.raw, file.sensors, Preparation())
+    assert not fitted.preload
+    np.testing.assert_array_equal(fitted.get_data(start=20, stop=50), values[::-1, 20:50])
 
 
 def test_nothing_but_bad_channels_is_refused():

@@ -49,7 +49,7 @@ def decibels(values, middle=slice(500, -500)):
 
 
 def test_tones_in_the_band_pass_and_those_outside_are_suppressed(prepared):
-    values = tones(1000.0, 40, 0.1, 10.0, 30.0, 50.0, 60.0, 120.0)
+    values = tones(1000.0, 20, 0.1, 10.0, 30.0, 50.0, 60.0, 120.0)
     _, out = prepared(make_raw(Planted(channels=SOME, rate=1000.0), values))
     levels = decibels(out, slice(1000, -1000))
     assert np.abs(levels[1:3]).max() < 0.1
@@ -176,12 +176,12 @@ def test_bad_annotations_become_spans(prepared):
 # --- channels
 
 
-@pytest.mark.parametrize("bads", [(), (0, 300)])
+@pytest.mark.parametrize("bads", [(), (0, 30)])
 def test_fitting_commutes_with_filtering(prepared, bads):
     from core.meg.channels import fit_channels
 
-    preparation = Preparation()
-    raw = make_raw(Planted(seconds=5, bads=bads))
+    preparation = NATIVE if bads else Preparation()  # with few channels interpolating is quick
+    raw = make_raw(Planted(seconds=5, bads=bads, channels=40 if bads else 306))
     shuffled = raw.copy().reorder_channels(list(np.random.default_rng(0).permutation(raw.ch_names)))
     _, out = prepared(shuffled, preparation)
     first, report = fit_channels(shuffled, meg_file(shuffled).sensors, preparation)

@@ -97,6 +97,13 @@ def test_what_is_no_meg_by_its_name_is_refused(data, name, message):
         open_raw(data / name)
 
 
+def test_a_folder_with_a_paper_and_a_configuration_is_no_bti(tmp_path):
+    for name in ("paper.pdf", "config.json", "config.yaml"):
+        (tmp_path / name).write_text("")
+    assert not is_meg(tmp_path)
+    assert not is_meg(tmp_path / "paper.pdf")
+
+
 def test_truncated_and_damaged_files_are_refused(data, tmp_path):
     whole = (data / "elekta306" / "141027_cropped_90Hz_raw.fif").read_bytes()
     for name, content in (("cut_raw.fif", whole[:20_000]), ("text_raw.fif", b"not a recording"), ("no_raw.fif", b"")):
@@ -108,6 +115,26 @@ def test_truncated_and_damaged_files_are_refused(data, tmp_path):
     (folder / "somMDYO-18av.res4").write_bytes(b"MEG4")
     with pytest.raises(DataError, match=r"cut\.ds cannot be read"):
         open_raw(folder)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("name", ["elekta306/141027_cropped_90Hz_raw.fif", "kit/test.sqd"])
+def test_recordings_that_break_off_are_refused(data, tmp_path, name, share):
+    """MNE opens them: the .fif as a shorter recording, the KIT file at its full length, with zeros for the rest."""
+    content = (data / name).read_bytes()
+    if name.endswith("sqd"):
+        share *= 0.99  # what stands behind the samples is not missed
+    path = tmp_path / f"cut_raw{(data / name).suffix}"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError, match="truncated"):
+        open_raw(path)
+
+
+def test_a_recording_that_breaks_off_between_two_buffers_is_refused(data, tmp_path):
+    content = (data / "elekta306" / "141027_cropped_90Hz_raw.fif").read_bytes()
+    (tmp_path / "cut_raw.fif").write_bytes(content[:662_016])  # where MNE says that the sixth buffer begins
+    with pytest.raises(DataError, match="is truncated: its end is missing"):
+        open_raw(tmp_path / "cut_raw.fif")
 
 
 def test_a_recording_of_a_tenth_of_a_second_is_too_short(tmp_path):

@@ -132,6 +132,19 @@ def test_the_documents_window_has_twelve_frames():
     assert model()(torch.randn(1, 5, 500)).last_hidden_state.shape[1] == 12
 
 
+def test_the_documents_example_runs_as_corrected():
+    """Masks on frames, windows long enough for 31 of them; sizes of the transformer smaller."""
+    network = Meg2VecForPreTraining(Meg2VecConfig(**SIZE | {"conv_dim": (256,) * 4}))
+    values = torch.randn(8, 306, 1260)
+    mask = compute_mask_indices(shape=(8, 31), mask_prob=0.065, mask_length=10)
+    negatives = sample_negative_indices(mask, num_negatives=100)
+    outputs = network(input_values=values, mask_time_indices=mask, sampled_negative_indices=negatives)
+    outputs.loss.backward()
+    assert outputs.projected_states.shape == (8, 31, 32)
+    assert outputs.loss.isfinite()
+    assert outputs.contrastive_loss / outputs.n_masked > 0.5 * np.log(negatives.shape[-1] + 1)
+
+
 @pytest.mark.parametrize(
     ("shape", "mask", "words"),
     [

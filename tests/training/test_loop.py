@@ -9,6 +9,7 @@ from torch import nn
 
 from core.errors import InputError
 from core.training.loop import Hooks, LoopSettings, learning_rate_at, train
+from core.training.loop import stop_after as stop_after_minutes
 from core.training.state import read_state
 
 SETTINGS = LoopSettings(updates=12, warmup=3, log_every=1, checkpoint_every=4, learning_rate=1e-2)
@@ -125,7 +126,9 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
         return {"loss": step(model, update)["loss"] * (float("nan") if update == 6 else 1.0)}
 
     model = make_model()
-    with pytest.raises(InputError, match=r"not finite at update 7 .*last checkpoint in .* lower learning rate"):
+    with pytest.raises(
+        InputError, match=r"not finite at update 7 .*last checkpoint, .*state.pt, is from before.* lower learning rate"
+    ):
         train(model, broken, SETTINGS, tmp_path)
     assert weights(model).isfinite().all()
     assert read_state(tmp_path / "state.pt")["progress"]["update"] == 4
@@ -216,3 +219,43 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     train(make_model(), step, replace(SETTINGS, data="a"), tmp_path, Hooks(should_stop=stop_after(5)))
     with pytest.raises(InputError, match="data: a -> b"):
         train(make_model(), step, replace(SETTINGS, data="b"), tmp_path)
+
+
+def test_each_best_is_exported_by_the_score_that_is_asked_for(tmp_path):
+    scores = iter([(3.0, 0.4), (2.0, 0.5), (1.0, 0.3)])
+    exported = []
+    hooks = Hooks(
+        validate=lambda model: dict(zip(("loss", "error"), next(scores), strict=True)),
+        on_best=lambda model, progress: exported.append((progress.update, model.training)),
+    )
+    train(make_model(), step, replace(SETTINGS, best_by="error"), tmp_path, hooks)
+    assert exported == [(4, False), (12, False)]
+
+
+def test_a_time_limit_stops_and_can_be_gone_on_from(tmp_path, monkeypatch):
+    seconds = iter(range(100))
+    monkeypatch.setattr("time.monotonic", lambda: 12.0 * next(seconds))
+    limited = Hooks(should_stop=stop_after_minutes(1.0))
+    progress, done = train(make_model(), step, SETTINGS, tmp_path, limited)
+    assert (progress.update, done) == (4, False)  # at 12, 24, 36 and 48 s there is time left
+    assert train(make_model(), step, SETTINGS, tmp_path, Hooks(should_stop=stop_after_minutes(0)))[1]
+    assert stop_after_minutes(0, lambda: True)()
+
+
+def test_windows_a_second_leave_out_validations(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def timed(model, update):
+        now[0] += 0.5
+        return step(model, update)
+
+    def validate(model):
+        now[0] += 100
+        return {"loss": 1.0}
+
+    told = []
+    settings = replace(SETTINGS, windows=8, log_every=3, validate_every=2)
+    train(make_model(), timed, settings, tmp_path, Hooks(validate, on_log=told.append))
+    assert [line["windows_per_second"] for line in told if line["split"] == "train"] == [16.0] * 4
+    assert told[-1]["wall_seconds"] == 6 + 500  # the last validation is not over yet

@@ -113,3 +113,37 @@ def test_fp16_that_overflows_at_every_scale_ends_the_run(tmp_path):
     settings = replace(SETTINGS, updates=100, checkpoint_every=100)
     with pytest.raises(Diverged, match="not finite"):
         train(make_model(), broken, settings, tmp_path, accelerator=scaled())
+
+
+def test_a_model_is_given_back_as_it_was(tmp_path):
+    model = make_model()
+    train(model, step, SETTINGS, None, accelerator=make_accelerator("cpu", "bf16"))
+    assert model[0](torch.ones(1, 4)).dtype == torch.float32
+    assert "forward" not in model.__dict__ or not hasattr(model.forward, "__wrapped__")
+    again = make_accelerator("cpu", "bf16").prepare_model(model)
+    x = torch.randn(64, 4)
+    assert not torch.equal(again.eval()(x), nn.Sequential(*model)(x))  # autocast, not forgotten a second time
+
+
+def test_a_compiled_model_has_the_same_weights_and_names(tmp_path):
+    from accelerate.utils import DynamoBackend
+
+    accelerator = make_accelerator("cpu", "fp32", compiled=True)
+    assert accelerator.state.dynamo_plugin.backend == DynamoBackend.INDUCTOR
+    accelerator.state.dynamo_plugin.backend = DynamoBackend.EAGER  # inductor takes half a minute
+    plain, compiled = make_model(), make_model()
+    train(plain, step, SETTINGS, None)
+    train(compiled, step, SETTINGS, tmp_path, accelerator=accelerator)
+    assert torch.allclose(weights(plain), weights(compiled))
+    assert list(read_state(tmp_path / "state.pt")["model"]) == list(plain.state_dict())
+
+
+def test_split_weights_are_refused(monkeypatch):
+    import accelerate
+
+    class Sharded(accelerate.Accelerator):
+        distributed_type = accelerate.DistributedType.FSDP
+
+    monkeypatch.setattr(accelerate, "Accelerator", Sharded)
+    with pytest.raises(InputError, match=r"Got FSDP .* --multi_gpu"):
+        make_accelerator("cpu", "fp32")

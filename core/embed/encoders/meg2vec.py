@@ -7,7 +7,7 @@ the first convolution over the recording; with hundreds of channels that costs l
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ from core.models.model_input import from_preprocessor
 from core.models.sensor_attention import SensorTensors
 from core.sensors import MEG_KINDS, ModelInput, Sensors
 
-if TYPE_CHECKING:
-    from core.audio.signal import Signal
-
 BLOCK_SECONDS = 20.0
 # Least context on each side: as much as the positional convolution of the document's model sees.
 CONTEXT_SECONDS = 2.5
@@ -37,8 +34,17 @@ ReadValues = Callable[[int, int], np.ndarray]
 class Recording(Protocol):
     """What is asked of a MEG recording; :func:`core.meg.signal.open_meg` opens one."""
 
-    n_samples: int
-    sensors: Sensors
+    @property
+    def n_samples(self) -> int:
+        """Samples of each channel."""
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz."""
+
+    @property
+    def sensors(self) -> Sensors:
+        """Of the channels, in order."""
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Values [start, stop), (channels, stop - start) float32, prepared and standardised."""
@@ -113,7 +119,7 @@ class Meg2VecEncoder(Encoder):
     def noise(self, seconds: float) -> Any:
         """See :class:`Encoder`."""
         n_samples = max(self.spec.clock.min_samples, round(seconds * self.spec.clock.sampling_rate))
-        sensors = noise_sensors(self.config.in_channels if self._by_order else N_NOISE_SENSORS)
+        sensors = build_model_input(self.loaded).sensors or noise_sensors(N_NOISE_SENSORS)
         values = np.random.default_rng(0).standard_normal((len(sensors), n_samples)).astype(np.float32)
         return HeldRecording(values, self.spec.clock.sampling_rate, sensors)
 
@@ -121,13 +127,14 @@ class Meg2VecEncoder(Encoder):
     def _by_order(self) -> bool:
         return bool(self.config.sensor_input == "channels")
 
-    def open(self, signal: "Signal | Recording", runners: Runners) -> FeatureStream:
-        """Measure the whole recording, then stream its features.
+    def open(self, signal: Any, runners: Runners) -> FeatureStream:
+        """Measure the whole of a :class:`Recording`, then stream its features.
 
         Raises:
-            InputError: its channels are not those the model takes.
+            InputError: its rate or its channels are not those the model takes.
         """
-        read = self._inputs(signal)  # type: ignore[arg-type]
+        self._check(signal)
+        read = self._inputs(signal)
         kernel, bias = self._first_layer(signal.n_samples, read)
         clock = self.spec.clock
 
@@ -136,14 +143,23 @@ class Meg2VecEncoder(Encoder):
 
         return BlockBuffer(compute, clock.n_frames(signal.n_samples), clock.frames_in(BLOCK_SECONDS))
 
+    def _check(self, signal: Recording) -> None:
+        rate = self.spec.clock.sampling_rate
+        if signal.sampling_rate != rate:
+            raise InputError(
+                f"{self.spec.name} takes {rate} Hz; got a recording at {signal.sampling_rate} Hz. Resample it."
+            )
+        wanted = build_model_input(self.loaded).sensors
+        if wanted is None or signal.sensors.names == wanted.names:
+            return
+        raise InputError(
+            f"{self.spec.name} takes {len(wanted)} channels in its own order; got a recording with "
+            f"{len(signal.sensors)}{_first_difference(signal.sensors, wanted)}. Bring it to the model's layout."
+        )
+
     def _inputs(self, signal: Recording) -> ReadValues:
         """A function that reads what the first convolution sees: channels, or virtual ones."""
         if self._by_order:
-            if len(signal.sensors) != self.config.in_channels:
-                raise InputError(
-                    f"{self.spec.name} takes {self.config.in_channels} channels; got a recording with "
-                    f"{len(signal.sensors)}. Bring it to the model's layout."
-                )
             return lambda start, stop: np.ascontiguousarray(signal.read(start, stop), dtype=np.float32)
         with torch.inference_mode():
             tensors = SensorTensors.of([signal.sensors])
@@ -208,6 +224,11 @@ def build_model_input(loaded: LoadedModel) -> ModelInput:
         return from_preprocessor(loaded.preprocessor)
     except StrataError as error:
         raise CheckpointError(f"{loaded.name}: preprocessor_config.json cannot be used: {error}") from error
+
+
+def _first_difference(got: Sensors, wanted: Sensors) -> str:
+    pairs = enumerate(zip(got.names, wanted.names, strict=False), start=1)
+    return next((f"; channel {number} is {one}, not {other}" for number, (one, other) in pairs if one != other), "")
 
 
 def _notes(loaded: LoadedModel) -> tuple[str, ...]:

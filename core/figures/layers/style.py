@@ -135,7 +135,7 @@ def property_title(findings: LayersFindings, name: str) -> str:
     kind, _, measure = name.partition("_")
     if measure not in MEASURES:
         return titles.get(name, name)
-    what = "Log-mel energies" if kind == "mel" else f"{kind.capitalize()}s"
+    what = {"mel": "Log-mel energies", "band": "Band powers"}.get(kind, f"{kind.capitalize()}s")
     return titles.get(name, f"{what} ({MEASURES[measure]})")
 
 

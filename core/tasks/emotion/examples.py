@@ -101,10 +101,12 @@ def with_layer(request: EmotionRequest) -> EmotionRequest:
     several times over.
 
     Raises:
-        InputError: a layer or a bandwidth that the model does not have, or a bandwidth and a layer.
+        InputError: a layer or a bandwidth that the model does not have, a bandwidth and a layer, or a MEG model.
     """
     model, layer = describe_model(find_model(request.embed.model)), request.head.layer
     names, n_layers = model.layer_names, model.n_layers
+    if model.modality != "audio":
+        raise InputError(f"{model.name} takes MEG; emotions are told from sound here. Use a speech model.")
     if request.bandwidth is not None:
         if layer not in ("all", "last"):
             raise InputError(f"Got the layer {layer} and a bandwidth of {request.bandwidth:g} kbps; give one of them.")

@@ -11,11 +11,13 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
-from core.arrays import OnProgress, Progress, ignore_progress
+from core.arrays import OnProgress, ignore_progress
 from core.checkpoints.folders import package_versions
 from core.errors import DataError, OutputError, StrataError
+from core.meg.crew import Crew, crew_of
 from core.meg.layouts import layout
 from core.meg.prepared import (
     MANIFEST,
@@ -62,11 +64,9 @@ from core.meg.stages import (
 )
 from core.records import to_plain
 from core.sensors import MEG_KINDS, ModelInput
-from core.tasks.meg.processes import Work, run_all
 from core.tasks.meg.requests import PrepareRequest, PrepareSummary
 from core.training.lock import locked
 
-Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 # Packages whose version can change a value.
@@ -90,39 +90,21 @@ def prepare_meg(request: PrepareRequest, on_progress: OnProgress = ignore_progre
     """
     check_folder(request.output_dir)
     split = _split_settings(request)
-    crew = _Crew(_workers(request), on_progress)
-    identities, notes = _identify(request, crew)
-    key = _request_key(request, identities)
-    finished = None if request.force else find_finished(request.output_dir, key)
-    if finished:
-        return _summary(finished, skipped=len(identities))
-    _check_space(request, identities)
-    work = request.output_dir / WORK
-    with locked(work):
-        done, skipped = _filter(request, identities, crew)
-        plan = _plan(done, split)
-        manifest = _write(request, plan, crew)
-        warnings = (*notes, *manifest.warnings)
-        finish(request.output_dir, replace(manifest, request=key, warnings=warnings))
-    shutil.rmtree(work, ignore_errors=True)
+    found = _find(request)
+    workers = min(request.workers or os.cpu_count() or 1, len(found))
+    with crew_of(workers, on_progress) as crew:
+        identities, notes = _identify(request, found, crew)
+        key = _request_key(request, identities)
+        finished = None if request.force else find_finished(request.output_dir, key)
+        if finished:
+            return _summary(finished, skipped=len(identities))
+        _check_space(request, identities)
+        with locked(request.output_dir / WORK):
+            ready, skipped = _filter(request, identities, crew)
+            manifest = _write(request, _plan(ready, split), crew)
+            finish(request.output_dir, replace(manifest, request=key, warnings=(*notes, *manifest.warnings)))
+    shutil.rmtree(request.output_dir / WORK, ignore_errors=True)
     return _summary(open_prepared(request.output_dir), skipped)
-
-
-@dataclass(frozen=True)
-class _Crew:
-    """Processes to work with, and who is told."""
-
-    workers: int
-    on_progress: OnProgress
-
-    def do(self, work: Work[Job, Result], jobs: Sequence[Job], stage: str) -> list[Result | StrataError]:
-        """Do all jobs of a stage."""
-        self.on_progress(Progress(stage, 0, len(jobs), "recordings"))
-        return run_all(work, jobs, self.workers, self.on_progress, stage)
-
-
-def _workers(request: PrepareRequest) -> int:
-    return request.workers or os.cpu_count() or 1
 
 
 def _split_settings(request: PrepareRequest) -> SplitSettings:
@@ -145,11 +127,15 @@ def _good(results: Sequence[Result | StrataError]) -> list[Result]:
     return [one for one in results if not isinstance(one, StrataError)]
 
 
-def _identify(request: PrepareRequest, crew: _Crew) -> tuple[list[Identity], tuple[str, ...]]:
-    """Recordings of different content, in order, and a note for each that is left out."""
+def _find(request: PrepareRequest) -> list[Path]:
+    """Recordings, without what lies in the output folder."""
     output = request.output_dir.resolve()
     found = find_recordings(request.inputs, request.file_pattern)
-    paths = [path for path in found if not path.resolve().is_relative_to(output)]
+    return [path for path in found if not path.resolve().is_relative_to(output)]
+
+
+def _identify(request: PrepareRequest, paths: Sequence[Path], crew: Crew) -> tuple[list[Identity], tuple[str, ...]]:
+    """Recordings of different content, in order, and a note for each that is left out."""
     jobs = [IdentifyJob(path, request.preparation, request.numpy_rate) for path in paths]
     identities = _good(crew.do(identify, jobs, "check"))
     kept, notes = first_of_each([one.sha256 for one in identities], [str(one.path) for one in identities])
@@ -190,7 +176,7 @@ class _Ready:
         return Source(done.name, done.n_times, done.spans, done.reach_seconds, done.subject)
 
 
-def _filter(request: PrepareRequest, identities: Sequence[Identity], crew: _Crew) -> tuple[list[_Ready], int]:
+def _filter(request: PrepareRequest, identities: Sequence[Identity], crew: Crew) -> tuple[list[_Ready], int]:
     """First pass; returns the recordings and how many of them were done before."""
     work = request.output_dir / WORK
     jobs = [FilterJob(one.path, one.sha256, request.preparation, work, request.numpy_rate) for one in identities]
@@ -240,7 +226,7 @@ def _assert_disjoint(planned: Sequence[_Ready], sampling_rate: int) -> None:
     check_disjoint(footprints)
 
 
-def _write(request: PrepareRequest, plan: _Plan, crew: _Crew) -> Manifest:
+def _write(request: PrepareRequest, plan: _Plan, crew: Crew) -> Manifest:
     """Second pass: statistics of what trains, then the segments."""
     model_input = _model_input(request, plan, crew)
     (request.output_dir / MANIFEST).unlink(missing_ok=True)  # from here on an earlier preparation is no longer whole
@@ -256,7 +242,7 @@ def _write(request: PrepareRequest, plan: _Plan, crew: _Crew) -> Manifest:
     return _manifest(request, plan, model_input, segments)
 
 
-def _model_input(request: PrepareRequest, plan: _Plan, crew: _Crew) -> ModelInput:
+def _model_input(request: PrepareRequest, plan: _Plan, crew: Crew) -> ModelInput:
     native = request.preparation.layout == "native"
     jobs = [
         MeasureJob(one.job, one.done, [(cut.start, cut.stop) for cut in one.cuts if cut.part == "train"], native)
