@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from core.tasks.meg.requests import PrepareSummary, PretrainResult, PretrainSettings
 
@@ -9,7 +10,8 @@ from core.tasks.meg.requests import PrepareSummary, PretrainResult, PretrainSett
 def with_data(settings: PretrainSettings, folder: Path) -> PretrainSettings:
     """The same settings on other data: LibriBrain's folder where they use it, else a prepared one."""
     name = "data_dir" if settings.use_libribrain else "numpy_data_dir"
-    return replace(settings, **{name: str(folder)})
+    changed: dict[str, Any] = {name: str(folder)}
+    return replace(settings, **changed)
 
 
 def prepared_as_text(summary: PrepareSummary) -> str:
