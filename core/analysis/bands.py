@@ -72,13 +72,14 @@ def _log_powers(recording: Sensed, bands: dict[str, tuple[float, float]], start:
 def power_spectrum(values: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Return frequencies (bins,) in Hz and the power of each channel under a Hann window, (channels, bins)."""
     from scipy.fft import rfft, rfftfreq
-    from scipy.signal.windows import hann
 
     n = values.shape[1]
     # What is shorter is padded with zeros, or the slow bands would fall between two bins.
     n_fft = max(n, round(WINDOW_SECONDS * sampling_rate))
-    tapered = (values - values.mean(axis=1, keepdims=True)) * hann(n, sym=False)
-    return rfftfreq(n_fft, 1 / sampling_rate), np.abs(rfft(tapered, n=n_fft, axis=1)) ** 2 / n
+    taper = np.sin(np.pi * np.arange(n) / n) ** 2
+    tapered = (values - values.mean(axis=1, keepdims=True)) * taper.astype(values.dtype)
+    spectrum = rfft(tapered, n=n_fft, axis=1)
+    return rfftfreq(n_fft, 1 / sampling_rate), (spectrum.real**2 + spectrum.imag**2) / n
 
 
 def band_source(

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STOPPED = 143
+"""Exit code of a training that was asked to stop and can go on."""
+
 PREPARE = """\
 Filter MEG recordings, bring them to one sensor layout and rate, and cut them into segments to train on. Recordings are
 split into parts for training and for evaluation before they are cut."""
@@ -230,6 +233,9 @@ def pretrain(args: argparse.Namespace) -> int:
         console.emit_json(to_plain(result))
     else:
         console.emit_paths([tasks.trained_checkpoint(result)])
+    if result.facts.get("stopped"):
+        log.error("Stopped after step %d; --resume goes on with it.", result.step)
+        return STOPPED
     return 0
 
 

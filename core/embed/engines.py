@@ -9,7 +9,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -199,12 +201,25 @@ def _exact_convolutions() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
+@lru_cache(maxsize=1)
+def _openvino_core() -> Any:
+    """The one core of the process, which is never let go.
+
+    Its CPU plugin gives the thread that loads it another stack for signals. A core that goes takes that memory with
+    it and leaves the thread pointing there: the next signal, such as Ctrl-C, would end the process with a segmentation
+    fault (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def openvino_runners(networks: dict[str, nn.Module], encoder: Encoder, precision: str) -> dict[str, Runner]:
     """Compile networks for the CPU with OpenVINO, with a dynamic time axis."""
     import openvino
 
     hint = {"fp32": "f32", "bf16": "bf16"}[precision]
-    core = openvino.Core()
+    core = _openvino_core()
 
     def runner(name: str, network: nn.Module) -> Runner:
         with torch.inference_mode(), warnings.catch_warnings():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.arrays import EmbedSettings, OutputSettings
-from core.embed.recordings import AUDIO, AUDIO_SUFFIXES
+from core.embed.recordings import AUDIO, AUDIO_SUFFIXES, MEG, TAKES
 from core.embed.writers import check_base
 from core.errors import InputError
 from core.meg.reader import MEG_SUFFIXES, bti_parts, find_recordings, is_meg
@@ -105,10 +105,9 @@ def list_inputs(inputs: Sequence[Path], modality: str = AUDIO) -> list[CorpusIte
 def _look(path: Path, given: Path, modality: str) -> list[_Found]:
     """Find what one input stands for; ``given`` is how the user wrote it."""
     if _is_folder(path):
-        found = list(_walk(path)) if modality == AUDIO else _walk_meg(path)
+        found = _in_folder(path, modality)
         if not found:
-            known = AUDIO_SUFFIXES if modality == AUDIO else MEG_SUFFIXES
-            raise InputError(f"The folder {given} holds no recording ({' '.join(known)}).")
+            raise InputError(_nothing_in(path, given, modality))
         return found
     if path.suffix.lower() in MANIFESTS:
         return _read_manifest(path, given)
@@ -124,6 +123,19 @@ def _missing(path: Path) -> str | None:
     except (OSError, ValueError) as error:
         return f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}."
     return None if path.is_file() or is_meg(path) else f"{path} is no file."
+
+
+def _in_folder(path: Path, modality: str) -> list[_Found]:
+    return list(_walk(path)) if modality == AUDIO else _walk_meg(path)
+
+
+def _nothing_in(path: Path, given: Path, modality: str) -> str:
+    """Say that a folder holds no recording of a kind, and whether it holds some of the other one."""
+    known, other = (AUDIO_SUFFIXES, MEG) if modality == AUDIO else (MEG_SUFFIXES, AUDIO)
+    told = f"The folder {given} holds no {'MEG ' if modality == MEG else ''}recording ({' '.join(known)})."
+    if not _in_folder(path, other):
+        return told
+    return f"{told} What it holds is {TAKES[other]}: choose a model that takes it."
 
 
 def _walk(root: Path) -> Iterator[_Found]:
@@ -143,7 +155,10 @@ def _walk(root: Path) -> Iterator[_Found]:
 
 def _walk_meg(root: Path) -> list[_Found]:
     """Go through a folder; folders that are recordings and parts of one recording count once."""
-    found = find_recordings([root], "*")
+    try:
+        found = find_recordings([root], "*")
+    except InputError:  # there are none
+        return []
     inside = {parts[0] for path in found if path.is_dir() and (parts := bti_parts(path))}
     return [_Found(path, root) for path in found if path not in inside and not _is_result(path)]
 

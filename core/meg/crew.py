@@ -42,6 +42,8 @@ class Crew:
         Raises:
             OutputError: the disk is full, which the next job would find as well, or a process ended without a word.
         """
+        if not jobs:
+            return []
         self._on_progress(Progress(stage, 0, len(jobs), "recordings"))
         if self._pool is None or len(jobs) < 2:
             return [self._do_here(work, job, Progress(stage, n, len(jobs))) for n, job in enumerate(jobs)]

@@ -29,6 +29,8 @@ WORK = ".preparing"
 """Sub-folder of what is half done; it goes when the manifest comes."""
 
 _SEGMENT = re.compile(r"meg_\d{6}_\d{3,}\.npy")
+# What a process that was killed left of one.
+_LEFT = re.compile(r"\.meg_\d{6}_\d{3,}\.npy\.[0-9a-f]{32}\.part")
 _AGAIN = "Prepare it again."
 
 
@@ -60,7 +62,7 @@ class RecordingRecord:
     """Where segments come from.
 
     Attributes:
-        name: The recording's file name, without its folders.
+        name: The recording's file name, with as many of its folders as tell it from the others.
         sha256: Of its content.
         subject: Who was recorded; empty where unknown.
         session: When; empty where unknown.
@@ -188,9 +190,8 @@ class PreparedData:
             DataError: one is not what was written.
         """
         for one in self.manifest.segments:
-            path = self.folder / one.name
-            if _hash(path) != one.sha256:
-                raise DataError(f"{path} has changed since it was prepared. {_AGAIN}")
+            if not is_as_written(self.folder, one):
+                raise DataError(f"{self.folder / one.name} has changed since it was prepared. {_AGAIN}")
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -201,12 +202,13 @@ def _mapped(path: Path) -> np.ndarray:
     return stored
 
 
-def _hash(path: Path) -> str:
+def is_as_written(folder: Path, segment: SegmentRecord) -> bool:
+    """Whether a segment's file still has the content of its hash; what cannot be read has not."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). {_AGAIN}") from error
+        with (folder / segment.name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == segment.sha256
+    except OSError:
+        return False
 
 
 def open_prepared(folder: Path) -> PreparedData:
@@ -293,7 +295,7 @@ def finish(folder: Path, manifest: Manifest) -> None:
     """
     named = {one.name for one in manifest.segments}
     for path in folder.iterdir():
-        if _SEGMENT.fullmatch(path.name) and path.name not in named:
+        if _LEFT.fullmatch(path.name) or (_SEGMENT.fullmatch(path.name) and path.name not in named):
             path.unlink()
     for part in PARTS:
         write_whole(folder / f"{part}.txt", _list(manifest.segments, part).encode())
@@ -312,7 +314,7 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise OutputError(f"{folder} is a file; expected a folder. Choose another --output_dir.")
     begun = (folder / MANIFEST).is_file() or (folder / WORK).is_dir()
-    foreign = sorted(path.name for path in folder.iterdir() if not (_is_ours(path) and begun))
+    foreign = sorted(path.name for path in folder.iterdir() if not (begun and _is_ours(path)) and path.name[0] != ".")
     if foreign:
         raise OutputError(
             f"{folder} holds {', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}; expected an empty folder "
@@ -321,8 +323,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    own = {MANIFEST, WORK, *(f"{part}.txt" for part in PARTS)}
-    return path.name in own or bool(_SEGMENT.fullmatch(path.name)) or path.name.endswith(".part")
+    return path.name in {MANIFEST, *(f"{part}.txt" for part in PARTS)} or bool(_SEGMENT.fullmatch(path.name))
 
 
 def find_finished(folder: Path, request: str) -> PreparedData | None:

@@ -203,6 +203,20 @@ def first_of_each(hashes: Sequence[str], names: Sequence[str]) -> tuple[list[int
     return list(first.values()), tuple(notes)
 
 
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """File names, each with as many of its folders as tell it from the others."""
+    parts = [path.absolute().parts for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        names = ["/".join(one[-depth:]) for one, depth in zip(parts, depths, strict=True)]
+        again = [number for number, name in enumerate(names) if names.count(name) > 1]
+        growing = [number for number in again if depths[number] < len(parts[number])]
+        if not growing:
+            return names
+        for number in growing:
+            depths[number] += 1
+
+
 def subject_session(path: Path, subject_info: Mapping[str, Any] | None) -> tuple[str, str]:
     """Who was recorded and in which session: from BIDS names (``sub-01_ses-02_...``), else from the file itself."""
     found = dict.fromkeys(("sub", "ses"), "")

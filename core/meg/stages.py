@@ -14,7 +14,7 @@ from core.arrays import OnProgress, Progress, ignore_progress
 from core.errors import DataError, OutputError
 from core.meg.files import write_whole
 from core.meg.parts import hash_recording
-from core.meg.prepared import SegmentRecord, segment_name, write_segment
+from core.meg.prepared import SegmentRecord, is_as_written, segment_name, write_segment
 from core.meg.preprocess import Moments, PreparedRecording, prepare_raw, standardise
 from core.meg.reader import MegFile, open_raw
 from core.meg.samples import Samples
@@ -59,7 +59,6 @@ class Filtered:
     """A recording after :func:`filter_recording`; its values lie beside this record.
 
     Attributes:
-        name: The recording's file name.
         sha256: Of its content.
         n_times: Prepared samples.
         sensors: That came out.
@@ -72,7 +71,6 @@ class Filtered:
         warnings: Sentences.
     """
 
-    name: str
     sha256: str
     n_times: int
     sensors: Sensors
@@ -151,7 +149,6 @@ def _filtered(job: FilterJob, file: MegFile, recording: PreparedRecording) -> Fi
     subject, session = subject_session(job.path, file.raw.info.get("subject_info"))
     facts = {"format": file.format, "system": file.sensors.system, "channels": to_plain(recording.report)}
     return Filtered(
-        name=job.path.name,
         sha256=job.sha256,
         n_times=recording.samples.n_times,
         sensors=recording.sensors,
@@ -229,10 +226,10 @@ def find_written(job: WriteJob) -> tuple[SegmentRecord, ...] | None:
     """The result of an earlier :func:`write_segments`, if it is whole."""
     try:
         written = from_plain(Written, json.loads(_mark(job).read_bytes()))
-        sizes = [(job.folder / one.name).stat().st_size for one in written.segments]
     except (OSError, ValueError, DataError):
         return None
-    whole = written.key == job.key and sizes == [one.n_bytes for one in written.segments]
+    # Another preparation may have written files of these names since.
+    whole = written.key == job.key and all(is_as_written(job.folder, one) for one in written.segments)
     return written.segments if whole else None
 
 

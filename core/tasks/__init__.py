@@ -33,7 +33,22 @@ from core.tasks.layerwise import LayersAnalysis, analyse_layers
 from core.tasks.meg.choices import describe_window, find_meg, meg_layouts, read_pretrain_settings
 from core.tasks.meg.describing import describe_meg
 from core.tasks.meg.preparing import prepare_meg
+from core.tasks.meg.pretraining import pretrain_meg
+from core.tasks.meg.probe_text import probe_as_text
+from core.tasks.meg.probing import probe_meg
+from core.tasks.meg.requests import (
+    PrepareRequest,
+    PrepareSummary,
+    PretrainRequest,
+    PretrainResult,
+    PretrainSettings,
+    ProbeFindings,
+    ProbeRequest,
+    SimulateRequest,
+    Simulation,
+)
 from core.tasks.meg.simulation import simulate_meg
+from core.tasks.meg.words import prepared_as_text, trained_checkpoint, with_data
 from core.tasks.result_folder import check_results_target
 
 __all__ = [
@@ -47,6 +62,15 @@ __all__ = [
     "LayersAnalysis",
     "LayersRequest",
     "ModelEntry",
+    "PrepareRequest",
+    "PrepareSummary",
+    "PretrainRequest",
+    "PretrainResult",
+    "PretrainSettings",
+    "ProbeFindings",
+    "ProbeRequest",
+    "SimulateRequest",
+    "Simulation",
     "TrainedHead",
     "analyse_layers",
     "check_results_target",
@@ -66,6 +90,10 @@ __all__ = [
     "predictions_as_json",
     "predictions_as_text",
     "prepare_meg",
+    "prepared_as_text",
+    "pretrain_meg",
+    "probe_as_text",
+    "probe_meg",
     "read_card",
     "read_corpus",
     "read_emotion",
@@ -76,6 +104,8 @@ __all__ = [
     "summarise_layers",
     "timeline_rows",
     "train_emotion",
+    "trained_checkpoint",
+    "with_data",
     "write_emotion",
     "write_layers",
 ]

@@ -123,8 +123,9 @@ class LayersActions(TabActions[LayersTasks]):
         """Analyse what each layer of a model holds; the files come from /layers_files afterwards.
 
         Args:
-            recordings: Audio files, for MEG models MEG files, whose annotations are labels; alignments among them (TextGrid, CTM, CSV, JSON) go by the recording's name, and so
-                do the rows of a CSV with the columns file and speaker, label or both.
+            recordings: Audio files, for MEG models MEG files, whose annotations are labels; alignments among them
+                (TextGrid, CTM, CSV, JSON) go by the recording's name, and so do the rows of a CSV with the columns file
+                and speaker, label or both.
             model: Bundled name, hub id or folder, as listed in the app.
             compare: Second model on the same recordings, or "none".
             control: Whether to analyse the same architecture with random weights beside.
@@ -198,6 +199,8 @@ class LayersActions(TabActions[LayersTasks]):
         told = f"{n} recording{'' if n == 1 else 's'}" + (f", {in_words(seconds)}" if seconds else "")
         known = about_marks(marks, n)
         told += f"; {known}" if known else ""
+        if not sent.alignments and all(modality_of(path) == MEG for path in sent.recordings):
+            return cards.note(f"{told}; the annotations in the files are labels.")
         if not sent.alignments:
             more = "" if known else ", and a CSV with the columns file and speaker"
             return cards.note(

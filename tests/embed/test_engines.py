@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,3 +158,32 @@ def test_openvino_reports_nothing_to_anybody():
     told = "sys.exit(not convert.tm.__name__.endswith('stub'))"
     code = f"import core, openvino.tools.ovc.convert_impl as convert, sys; {told}"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+
+
+SIGNALLED = """
+import gc, signal, sys
+from pathlib import Path
+from tests.tiny_models import save_tiny
+from core.checkpoints.load import load_model
+from core.embed import engines
+from core.embed.encoders import build_encoder
+save_tiny(Path(sys.argv[1]), "wav2vec2")
+encoder = build_encoder(load_model(Path(sys.argv[1]), "tiny", from_user=True))
+networks = encoder.networks((1,))
+first = engines.openvino_runners(networks, encoder, "fp32")
+second = engines.openvino_runners(networks, encoder, "fp32")
+for runners in (first, second):
+    runners.clear()
+gc.collect()
+received = []
+signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+signal.raise_signal(signal.SIGTERM)
+assert received == [signal.SIGTERM]
+"""
+
+
+def test_a_signal_after_openvino_is_handled(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(tmp_path)], cwd=Path(__file__).parents[2], capture_output=True
+    )
+    assert run.returncode == 0, run.stderr.decode()

@@ -74,9 +74,16 @@ def test_the_neighbours_of_a_sound_are_not_looked_at(tmp_path, monkeypatch):
 
 
 def test_a_folder_without_meg_is_one_sentence(tmp_path):
-    (tmp_path / "a.wav").write_bytes(b"x")
-    with pytest.raises(InputError, match="no MEG recording"):
+    with pytest.raises(InputError, match=r"holds no MEG recording \(\.fif .*\)\.$"):
         list_inputs([tmp_path], "meg")
+    (tmp_path / "a.wav").write_bytes(b"x")
+    with pytest.raises(InputError, match="What it holds is sound: choose a model that takes it"):
+        list_inputs([tmp_path], "meg")
+
+
+def test_a_folder_of_meg_alone_says_that_the_model_takes_sound(ctf, tmp_path):
+    with pytest.raises(InputError, match=r"holds no recording .* What it holds is MEG"):
+        list_inputs([tmp_path / "in"])
 
 
 def test_the_hash_covers_every_file_of_a_recording_and_no_other(ctf, bti, tmp_path):

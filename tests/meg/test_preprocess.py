@@ -199,6 +199,41 @@ def test_weights_by_name_are_a_permutation():
     assert np.count_nonzero(weights) == 306
 
 
+@pytest.mark.parametrize("name", ["elekta306/141027_cropped_90Hz_raw.fif", "elekta306/neuromag122_test_file-raw.fif"])
+def test_real_recordings_come_out_as_mne_s_filter_and_the_fit_of_the_whole(shared_data, name):
+    from core.meg.channels import fit_channels
+    from core.meg.reader import open_raw
+
+    file = open_raw(shared_data("meg_small") / name)
+    rate = min(250, round(file.raw.info["sfreq"]))
+    with tempfile.TemporaryFile() as store:
+        recording = prepare_raw(file, Preparation(sampling_rate=rate, l_freq=None, h_freq=rate / 4), store)
+        out = recording.samples.read(0, recording.samples.n_times)
+    whole = file.raw.copy().pick(list(file.sensors.names)).load_data()
+    whole.filter(None, rate / 4, h_trans_bandwidth=max(rate / 16, 2.0), verbose=False)
+    fitted, report = fit_channels(whole, file.sensors, Preparation())
+    expected = fitted.get_data()[:, :: round(whole.info["sfreq"] / rate)]
+    assert report == recording.report
+    assert out.shape == (306, recording.samples.n_times)
+    for kind in ("mag", "grad"):
+        rows = recording.sensors.of_kind(kind)
+        np.testing.assert_allclose(out[rows], expected[rows], atol=1e-5 * expected[rows].std(), rtol=1e-5)
+
+
+def test_no_more_than_a_block_is_read_at_a_time(prepared, small_blocks, monkeypatch):
+    raw = make_raw(Planted(seconds=60, channels=2))
+    lengths, get_data = [], raw.get_data
+
+    def counted(picks, start, stop, verbose):
+        lengths.append(stop - start)
+        return get_data(picks=picks, start=start, stop=stop)
+
+    monkeypatch.setattr(raw, "get_data", counted)
+    prepared(raw)
+    assert max(lengths) <= 3 * 825  # two filter lengths, and half of one on each side
+    assert sum(lengths) < 2 * raw.n_times
+
+
 # --- statistics
 
 

@@ -15,6 +15,7 @@ from core.meg.segments import (
     first_of_each,
     original_range,
     shared_subjects,
+    short_names,
     split_recordings,
     subject_session,
 )
@@ -134,6 +135,11 @@ def test_same_content_under_two_names_counts_once_with_a_note():
     kept, notes = first_of_each(["x", "y", "x"], ["a.fif", "b.fif", "copy.fif"])
     assert kept == [0, 1]
     assert notes == ("copy.fif holds the same bytes as a.fif; it counts once.",)
+
+
+def test_names_take_as_many_folders_as_tell_them_apart():
+    paths = [Path(path) for path in ("/d/a/1/run.fif", "/d/b/1/run.fif", "/d/b/2/run.fif", "/d/b/2/rest.fif")]
+    assert short_names(paths) == ["a/1/run.fif", "b/1/run.fif", "2/run.fif", "rest.fif"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,30 @@ def test_a_preparation_that_was_killed_goes_on_where_it_was(corpus, done, tmp_pa
         np.testing.assert_allclose(whole.read(segment, 0, LENGTH), expected, atol=1e-5)
 
 
+def test_segments_of_other_settings_are_not_taken_for_what_was_written_before(corpus, done, tmp_path):
+    def kill_at(stage):
+        def kill(progress):
+            if progress.stage == stage and progress.done == 3:
+                raise Killed
+
+        return kill
+
+    output = tmp_path / "prepared"
+    for preparation in (NATIVE, replace(NATIVE, clip=1.0)):
+        with pytest.raises(Killed):
+            prepare_meg(ask(corpus, output, preparation=preparation), kill_at("write"))
+    prepare_meg(ask(corpus, output))
+    assert content(output) == content(done.folder)
+
+
+def test_recordings_of_one_name_are_told_apart(corpus, tmp_path):
+    for folder, name in (("a", "sub-02_meg.fif"), ("b", "sub-03_meg.fif")):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        (tmp_path / "in" / folder / "run.fif").write_bytes((corpus / name).read_bytes())
+    summary = prepare_meg(ask(tmp_path / "in", tmp_path / "prepared"))
+    assert [row["name"] for row in summary.recordings] == ["a/run.fif", "b/run.fif"]
+
+
 def test_the_cache_of_other_settings_is_not_taken(corpus, tmp_path):
     def kill(progress):
         if progress.stage == "measure":
@@ -247,6 +272,45 @@ def test_the_manifest_tells_where_all_came_from_and_no_folder(done):
     assert not re.search(re.escape(str(Path(done.folder).parent.parent)), text)
 
 
+def test_native_recordings_keep_their_own_channels_and_share_statistics_by_kind(tmp_path):
+    paths = tuple(
+        save_raw(tmp_path / f"run{n}_raw.fif", Planted(channels=n, seconds=4.5, seed=n, bads=(1,) if n == 9 else ()))
+        for n in (6, 9)
+    )
+    summary = prepare_meg(ask(paths, tmp_path / "prepared", preparation=replace(NATIVE, bads="keep")))
+    data = open_prepared(tmp_path / "prepared")
+    assert data.model_input.sensors is None
+    assert data.model_input.statistics.std.shape == (2,)
+    for part, segments in ((part, data.segments(part)) for part in ("train", "eval")):
+        assert {len(data.sensors(one)) for one in segments} == ({6} if "run6" in segments[0].recording else {9}), part
+        assert all(data.read(one, 0, 7).shape == (len(data.sensors(one)), 7) for one in segments)
+    assert len(summary.recordings[1]["bads"]) == 1
+
+
+def test_simulated_recordings_are_marked_in_what_the_model_takes(tmp_path):
+    raw = make_raw(Planted(channels=6, seconds=12))
+    raw.info["description"] = "Simulated by Strata, seed 0"
+    raw.save(tmp_path / "made_raw.fif", fmt="double", verbose=False)
+    prepare_meg(ask((tmp_path / "made_raw.fif",), tmp_path / "prepared"))
+    data = open_prepared(tmp_path / "prepared")
+    assert data.model_input.simulated
+    assert data.facts["simulated"] is True
+
+
+def test_a_folder_in_use_is_left_to_who_uses_it(corpus, tmp_path):
+    output = tmp_path / "prepared"
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def at_once(progress):
+            if progress.stage == "write" and progress.done == 0:
+                with pytest.raises(InputError, match="Another"):
+                    pool.submit(prepare_meg, ask(corpus, output)).result()
+
+        prepare_meg(ask(corpus, output), at_once)
+    open_prepared(output).verify()
+
+
 def test_a_whole_helmet_is_scaled_channel_by_channel(tmp_path):
     path = save_raw(tmp_path / "whole_raw.fif", Planted(seconds=11, bads=(3,)))
     summary = prepare_meg(ask((path,), tmp_path / "prepared", preparation=Preparation()))
@@ -256,3 +320,15 @@ def test_a_whole_helmet_is_scaled_channel_by_channel(tmp_path):
     values = np.concatenate([data.read(one, 0, LENGTH) for one in data.segments("train")], axis=1)
     np.testing.assert_allclose(values.std(axis=1), 1, atol=1e-4)
     assert values.shape[0] == len(data.model_input.sensors) == 306
+
+
+def test_a_real_recording_is_prepared_and_read_alike(shared_data, tmp_path):
+    path = shared_data("meg_small") / "elekta306" / "141027_cropped_90Hz_raw.fif"
+    preparation = Preparation(sampling_rate=90)
+    request = ask((path,), tmp_path / "prepared", preparation=preparation, segment_length=90, gap_seconds=3.4)
+    assert prepare_meg(request).segments == {"train": 4, "eval": 2}
+    data = open_prepared(tmp_path / "prepared")
+    segment = data.segments("train")[3]
+    with open_meg(path, data.model_input) as signal:
+        np.testing.assert_array_equal(data.read(segment, 0, 90), signal.read(270, 360))
+    assert data.model_input.statistics.std[data.model_input.sensors.of_kind("mag")].max() < 1e-10  # tesla

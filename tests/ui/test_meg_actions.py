@@ -90,7 +90,7 @@ def test_a_mismatch_is_a_sentence_on_the_page(embed_tab, model, recording, tmp_p
 
 def test_the_layers_tab_shows_labels_and_band_powers_and_no_sound(model, recording, tmp_path):
     tab = layers_actions.LayersActions(tasks, UiSettings(), Sessions(tmp_path / "results"))
-    assert "1 recording, 14 s" in tab.describe([recording])
+    assert "1 recording, 14 s; the annotations in the files are labels" in tab.describe([recording])
     asked = (model, "none", False, "all", "frame", "cka", 200, *QUICK)
     summary, run_id = tab.layers([recording], *asked, PAGE, ignore)
     assert "band_cca" in str(summary)

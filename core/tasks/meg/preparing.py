@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +46,7 @@ from core.meg.segments import (
     first_of_each,
     original_range,
     shared_subjects,
+    short_names,
     split_recordings,
 )
 from core.meg.stages import (
@@ -97,14 +99,23 @@ def prepare_meg(request: PrepareRequest, on_progress: OnProgress = ignore_progre
         key = _request_key(request, identities)
         finished = None if request.force else find_finished(request.output_dir, key)
         if finished:
+            _clear(request)
             return _summary(finished, skipped=len(identities))
         _check_space(request, identities)
         with locked(request.output_dir / WORK):
             ready, skipped = _filter(request, identities, crew)
             manifest = _write(request, _plan(ready, split), crew)
             finish(request.output_dir, replace(manifest, request=key, warnings=(*notes, *manifest.warnings)))
-    shutil.rmtree(request.output_dir / WORK, ignore_errors=True)
+            shutil.rmtree(request.output_dir / WORK, ignore_errors=True)
     return _summary(open_prepared(request.output_dir), skipped)
+
+
+def _clear(request: PrepareRequest) -> None:
+    """Remove what a process that was killed after its last step left, unless another is at work there."""
+    work = request.output_dir / WORK
+    if work.is_dir():
+        with suppress(StrataError), locked(work):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _split_settings(request: PrepareRequest) -> SplitSettings:
@@ -145,8 +156,9 @@ def _identify(request: PrepareRequest, paths: Sequence[Path], crew: Crew) -> tup
 def _request_key(request: PrepareRequest, identities: Sequence[Identity]) -> str:
     """Hash of all that decides the folder's content."""
     decides = [VERSION, to_plain(_split_settings(request)), to_plain(request.preparation), request.numpy_rate]
-    names = [(one.path.name, one.sha256) for one in identities]
-    return hashlib.sha256(json.dumps([*decides, names]).encode()).hexdigest()
+    names = short_names([one.path for one in identities])
+    hashes = [one.sha256 for one in identities]
+    return hashlib.sha256(json.dumps([*decides, names, hashes]).encode()).hexdigest()
 
 
 def _check_space(request: PrepareRequest, identities: Sequence[Identity]) -> None:
@@ -165,6 +177,7 @@ def _check_space(request: PrepareRequest, identities: Sequence[Identity]) -> Non
 class _Ready:
     """A recording after the first pass, and what is to be cut from it."""
 
+    name: str
     job: FilterJob
     done: Filtered
     cuts: tuple[Cut, ...] = ()
@@ -173,7 +186,7 @@ class _Ready:
     def source(self) -> Source:
         """What the split has to know."""
         done = self.done
-        return Source(done.name, done.n_times, done.spans, done.reach_seconds, done.subject)
+        return Source(self.name, done.n_times, done.spans, done.reach_seconds, done.subject)
 
 
 def _filter(request: PrepareRequest, identities: Sequence[Identity], crew: Crew) -> tuple[list[_Ready], int]:
@@ -184,7 +197,9 @@ def _filter(request: PrepareRequest, identities: Sequence[Identity], crew: Crew)
     todo = [job for job in jobs if job.base not in known]
     fresh = _good(crew.do(filter_recording, todo, "filter"))
     known |= {job.base: done for job, done in zip(todo, fresh, strict=True)}
-    return [_Ready(job, known[job.base]) for job in jobs], len(jobs) - len(todo)
+    names = short_names([job.path for job in jobs])
+    ready = [_Ready(name, job, known[job.base]) for name, job in zip(names, jobs, strict=True)]
+    return ready, len(jobs) - len(todo)
 
 
 @dataclass(frozen=True)
@@ -273,8 +288,8 @@ def _manifest(
 
 def _record(one: _Ready, length: int, rate: int, native: bool) -> RecordingRecord:
     done = one.done
-    left = f"{done.name}: {one.left_out} segment(s) overlap what annotations mark as bad and are left out."
-    none = f"{done.name} holds no usable segment of {length / rate:g} s; nothing of it is used."
+    left = f"{one.name}: {one.left_out} segment(s) overlap what annotations mark as bad and are left out."
+    none = f"{one.name} holds no usable segment of {length / rate:g} s; nothing of it is used."
     facts = {
         **done.facts,
         "seconds": done.n_times / rate,
@@ -283,7 +298,7 @@ def _record(one: _Ready, length: int, rate: int, native: bool) -> RecordingRecor
     }
     notes = (*done.warnings, *((left,) if one.left_out else ()), *(() if one.cuts else (none,)))
     own = done.sensors if native else None
-    return RecordingRecord(done.name, done.sha256, done.subject, done.session, done.simulated, own, facts, notes)
+    return RecordingRecord(one.name, done.sha256, done.subject, done.session, done.simulated, own, facts, notes)
 
 
 def _summary(data: PreparedData, skipped: int) -> PrepareSummary:
