@@ -79,8 +79,8 @@ def build_app(
                 embed = embed_tab.build(settings)
             with gr.Tab("Layers", id="layers"):
                 layers = layers_tab.build(settings)
-            with gr.Tab("Emotion", id="emotion"):
-                emotion = emotion_tab.build(settings)
+            with gr.Tab("Emotion", id="emotion") as tab:
+                emotion = emotion_tab.build(tab, settings)
             with gr.Tab("MEG", id="meg") as tab:
                 meg = meg_tab.build(tab, settings)
             with gr.Tab("Runs", id="runs") as tab:

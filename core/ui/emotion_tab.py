@@ -119,8 +119,9 @@ class MapPart:
 
 @dataclass(frozen=True)
 class EmotionTab:
-    """The three parts of the tab."""
+    """The three parts of the tab; ``seen``: the tab itself."""
 
+    seen: gr.Tab
     classify: ClassifyPart
     train: TrainPart
     map: MapPart
@@ -150,8 +151,8 @@ class EmotionParts:
     map: MapActions
 
 
-def build(settings: UiSettings) -> EmotionTab:
-    """Lay out the tab."""
+def build(tab: gr.Tab, settings: UiSettings) -> EmotionTab:
+    """Lay out the tab, which the caller has opened."""
     with gr.Tabs(elem_id="emotion-parts"):
         with gr.Tab("Classify", id="emotion-classify"):
             classify = _build_classify()
@@ -159,7 +160,7 @@ def build(settings: UiSettings) -> EmotionTab:
             train = _build_train(settings)
         with gr.Tab("Map", id="emotion-map"):
             clips = _build_map()
-    return EmotionTab(classify, train, clips)
+    return EmotionTab(tab, classify, train, clips)
 
 
 # --------------------------------------------------------------------------------------------------------- classify
@@ -370,7 +371,9 @@ def _wire_train(app: gr.Blocks, tab: EmotionTab, parts: EmotionParts, watch: Wat
     app.load(actions.models, outputs=part.model, **QUICK)
     app.load(actions.restore, watch.browser, [part.training_id, part.about, *watched], **WATCHING)
     app.load(parts.classify.heads, watch.browser, tab.classify.head, **QUICK)
-    watch.timer.tick(actions.watch, known, watched, **WATCHING)
+    # Whoever comes back to the tab sees what was done to the training elsewhere.
+    for look in (watch.timer.tick, tab.seen.select):
+        look(actions.watch, known, watched, **WATCHING)
     _wire_voices(part, actions, watch)
     _wire_start(part, actions, watch, watched)
     for button, act in ((part.stop, actions.stop_training), (part.resume, actions.resume)):

@@ -1,6 +1,7 @@
 """What the page says: limits, progress, errors, facts."""
 
 import logging
+import math
 
 import gradio as gr
 import pytest
@@ -58,11 +59,21 @@ def test_a_laptop_is_trusted_with_more_than_a_space():
     assert space.max_minutes < laptop.max_minutes
     assert space.max_upload_mb < laptop.max_upload_mb
     assert not laptop.shared(True).local_folders
+    assert (laptop.max_steps, laptop.max_training_minutes) == (math.inf, math.inf)
+    assert (space.max_steps, space.max_training_minutes) == (1_000, 20)
 
 
 def test_limits_come_from_the_environment():
     settings = UiSettings.from_environment({"STRATA_MAX_MINUTES": "1.5", "STRATA_MAX_UPLOAD_MB": "3"})
     assert (settings.max_seconds, settings.max_upload_bytes) == (90, 3_000_000)
+
+
+@pytest.mark.parametrize("name", ["STRATA_MAX_STEPS", "STRATA_MAX_TRAINING_MINUTES"])
+def test_a_training_can_be_limited_on_any_machine(name):
+    limited = UiSettings.from_environment({name: "50"})
+    assert 50 in (limited.max_steps, limited.max_training_minutes)
+    with pytest.raises(InputError, match=f"Change {name}"):
+        UiSettings.from_environment({name: "0"})
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "nan", "inf"])
