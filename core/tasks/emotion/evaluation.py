@@ -206,7 +206,7 @@ def model_facts(request: EmotionRequest, voices: Voices) -> dict[str, Any]:
 
 def running_facts(running: EmbedSettings, *but: str) -> dict[str, Any]:
     """How the encoder heard the clips, without the facts that are named."""
-    but = ("model", "layers", "max_seconds", *but)
+    but = ("model", "layers", "max_seconds", "numpy_rate", *but)  # MEG has no emotion
     return {key: value for key, value in asdict(running).items() if key not in but}
 
 
