@@ -86,8 +86,9 @@ def read_pretrain_settings(config: str | Path, overrides: Sequence[str] = ()) ->
 
 def with_data(settings: PretrainSettings, folder: Path) -> PretrainSettings:
     """The same settings on the data in a folder: a prepared one, or LibriBrain's where the settings use that."""
-    name = "data_dir" if settings.use_libribrain else "numpy_data_dir"
-    return replace(settings, **{name: str(folder)})
+    if settings.use_libribrain:
+        return replace(settings, data_dir=str(folder))
+    return replace(settings, numpy_data_dir=str(folder))
 
 
 def trained_checkpoint(result: PretrainResult) -> Path:
