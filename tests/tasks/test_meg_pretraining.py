@@ -9,7 +9,13 @@ import pytest
 
 from core.errors import DataError, InputError
 from core.tasks.meg import pretraining as task
-from core.tasks.meg.pretraining import check_data, pretrain_meg
+from core.tasks.meg.pretraining import (
+    check_data,
+    pretrain_meg,
+    read_pretrain_settings,
+    trained_checkpoint,
+    with_data,
+)
 from core.tasks.meg.requests import PretrainRequest
 from core.training.lock import locked
 from core.training.runs import Stopped
@@ -106,6 +112,31 @@ def test_a_watched_run_keeps_its_state_beside_the_checkpoints_and_goes_on_by_its
     assert (result.done, result.step) == (True, 4)
     with pytest.raises(InputError, match="holds a run already"):
         pretrain_meg(asked(out), run=tmp_path / "another")
+
+
+def test_a_watched_run_never_replaces_the_checkpoints_of_another_one(tmp_path):
+    """Whoever starts runs asks for all of them to go on; a new run's folder is no reason to take another's output."""
+    pretrain_meg(asked(tmp_path / "out"))
+    before = (tmp_path / "out" / "last" / "training.json").read_bytes()
+    with pytest.raises(InputError, match="holds a run already"):
+        pretrain_meg(asked(tmp_path / "out", resume=True), run=tmp_path / "new")
+    assert (tmp_path / "out" / "last" / "training.json").read_bytes() == before
+
+
+def test_settings_take_overrides_and_the_folder_of_their_data(tmp_path):
+    settings = read_pretrain_settings("tiny", ["max_steps=5"])
+    assert settings.max_steps == 5 and settings.hidden_size == 128
+    assert with_data(settings, tmp_path).numpy_data_dir == str(tmp_path)
+    libribrain = replace(settings, use_libribrain=True)
+    assert with_data(libribrain, tmp_path) == replace(libribrain, data_dir=str(tmp_path))
+
+
+def test_the_best_checkpoint_is_what_a_run_is_worth(tmp_path):
+    result = pretrain_meg(asked(tmp_path / "a"))
+    assert trained_checkpoint(result) == tmp_path / "a" / "best"
+    result = pretrain_meg(asked(tmp_path / "b", eval_windows=0))
+    assert trained_checkpoint(result) == tmp_path / "b" / "last"
+    assert trained_checkpoint(replace(result, folder=str(tmp_path / "c"))) == tmp_path / "c"
 
 
 def test_a_limit_of_minutes_ends_with_a_checkpoint(tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +75,26 @@ def pretrain_meg(
     facts = dict(outcome.facts) | {"stopped": stopped}
     folder = str(request.output_dir)
     return PretrainResult(folder, outcome.progress.update, outcome.done, metrics, outcome.alarms, facts)
+
+
+def read_pretrain_settings(config: str | Path, overrides: Sequence[str] = ()) -> PretrainSettings:
+    """Settings of a preset or a file, with single ones changed; see :mod:`core.training.presets`."""
+    from core.training.presets import resolve, with_overrides
+
+    return with_overrides(resolve(config), overrides)
+
+
+def with_data(settings: PretrainSettings, folder: Path) -> PretrainSettings:
+    """The same settings on the data in a folder: a prepared one, or LibriBrain's where the settings use that."""
+    if settings.use_libribrain:
+        return replace(settings, data_dir=str(folder))
+    return replace(settings, numpy_data_dir=str(folder))
+
+
+def trained_checkpoint(result: PretrainResult) -> Path:
+    """Folder of the best checkpoint of a run, of the last one without any held-out score, or of the run without any."""
+    folder = Path(result.folder)
+    return next((folder / name for name in ("best", "last") if (folder / name).is_dir()), folder)
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -150,13 +170,13 @@ def _take(place: "Place", request: PretrainRequest, data: "WindowData", held: Ex
     held.enter_context(locked(place.run))
     held.enter_context(locked(place.checkpoints))
     there = [name for name in _ITS_FILES if (place.checkpoints / name).exists()]
-    goes_on = request.resume or (watched and (place.run / RECORD).exists())
+    goes_on = (place.run / RECORD).exists() if watched else request.resume
     if there and not goes_on:
         raise InputError(
             f"{request.output_dir} holds a run already ({', '.join(there)}). Go on with it with --resume, or choose "
             "another --output_dir."
         )
-    if request.resume and not (place.run / "state.pt").exists():
+    if request.resume and not watched and not (place.run / "state.pt").exists():
         log.warning("%s holds no state to go on from: the run begins at the first step.", place.run)
     now = {"settings": settings_facts(request.settings), "data": data.fingerprint}
     if (place.run / RECORD).exists():
