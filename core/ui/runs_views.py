@@ -36,6 +36,8 @@ def card(one: KeptRun) -> str:
     if status.state == "running":
         progress = one.kept.progress(one.training, one.run)
         told = "Starting" if progress is None else one.training.words.describe(progress)
+        if one.is_stopping:
+            told, progress = "Stopping: what was learned is kept first", None
         return under_way(told, progress, alarm(one.metrics))
     if status.state == "stopped":
         return stopped(one.training.when_stopped)

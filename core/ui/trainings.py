@@ -95,6 +95,11 @@ class KeptRun:
         """All that it has measured so far."""
         return self.kept.metrics(self.training, self.run)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        return (self.run.folder / "stopping").exists()
+
 
 class AllTrainings:
     """The trainings of all tabs: one is at work at a time, since two would not fit, nor be faster."""

@@ -282,6 +282,10 @@ def test_a_training_is_stopped_found_again_and_resumed(prepared):
     assert (stop.visible, resume.visible, timer.active) == (True, False, True)
     assert "You may close or reload the page" in card.value
     assert not made.use.offer(run_id)[0].interactive
+    asked = made.runs.everything.get(run_id).run.folder / "stopping"
+    asked.touch()
+    assert "Stopping: what was learned" in made.runs.watch(run_id, shown)[0].value
+    asked.unlink()
     made.runs.stop(run_id)
     assert wait_for(made, run_id, "stopped", "failed", "finished") == "stopped"
     # A page that was opened since knows nothing but whose it is.
