@@ -8,14 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BANDS: dict[str, tuple[float, float]] = {
-    "delta": (1.0, 4.0),
-    "theta": (4.0, 8.0),
-    "alpha": (8.0, 13.0),
-    "beta": (13.0, 30.0),
-    "low gamma": (30.0, 45.0),
-}
-"""Low and high edge in Hz."""
+from core.analysis.bands import BANDS
 
 COMPONENTS = 40
 """Axes that covariances are taken on: windows of a few seconds tell no more of 306 channels."""

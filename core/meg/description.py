@@ -79,7 +79,8 @@ def read_scaled(file: MegFile, start: int, stop: int) -> np.ndarray:
     """
     with quiet_mne(file.path):
         values: np.ndarray = file.raw.get_data(list(file.sensors.names), start, stop)
-    rate = file.raw.info["sfreq"]
+    rate, bads = file.raw.info["sfreq"], np.isin(file.sensors.names, file.raw.info["bads"])
+    values = np.where(bads[:, None] & ~np.isfinite(values), 0.0, values)
     check_finite(values, rate, file.path, start / rate)
     return values * np.array([UNITS[kind] for kind in file.sensors.kinds])[:, None]
 

@@ -137,6 +137,7 @@ class Stream:
         self._keeps_offset = preparation.l_freq is None
         self._lows = np.full(len(file.sensors), np.inf)
         self._highs = -self._lows
+        self._used = np.ones(len(file.sensors), dtype=bool)
         self._require_rate()
         self.design = design_filter(self.rate, preparation, file.raw.info["line_freq"])
         self._require_length()
@@ -156,6 +157,13 @@ class Stream:
                 f"{self._file.path} is {length:.2f} s long; its filter needs at least {needed:.2f} s. Use a longer "
                 "recording, a higher --l-freq, or --notch none."
             )
+
+    def use_only(self, used: np.ndarray) -> None:
+        """Take zeros for all channels but these, (channels,) bool: nothing that comes out rests on the others.
+
+        A channel is marked as bad because its values cannot be used; they may be NaN, and 0 times NaN is NaN.
+        """
+        self._used = used
 
     @property
     def reach_seconds(self) -> float:
@@ -193,8 +201,9 @@ class Stream:
             DataError: all channels are flat.
         """
         note = (f"{self._file.path.name}: {self.design.note}",) if self.design.note else ()
-        extremes = np.stack([self._lows, self._highs], axis=1)
-        return (*flat_warnings(extremes, self._file.sensors, self._file.path), *note)
+        extremes = np.stack([self._lows, self._highs], axis=1)[self._used]
+        sensors = self._file.sensors.take(np.flatnonzero(self._used))
+        return (*flat_warnings(extremes, sensors, self._file.path), *note)
 
     def _filtered(self, on_progress: OnProgress) -> Iterator[np.ndarray]:
         """Yield blocks at the recording's own rate, which join without a seam.
@@ -231,6 +240,8 @@ class Stream:
         """(channels, times) float64, in the order of the file's sensors."""
         names = list(self._file.sensors.names)
         values: np.ndarray = self._file.raw.get_data(picks=names, start=start, stop=stop, verbose="ERROR")
+        if not self._used.all():
+            values = np.where(self._used[:, None], values, 0.0)
         check_finite(values, self.rate, self._file.path, start / self.rate)
         np.minimum(self._lows, values.min(axis=1), out=self._lows)
         np.maximum(self._highs, values.max(axis=1), out=self._highs)

@@ -78,6 +78,7 @@ def prepare_raw(
     # Threads would add up the weighted channels in another order on another machine.
     with threadpool_limits(1):
         weights, sensors, report = fit_weights(file, preparation)
+        stream.use_only(np.asarray(weights.any(axis=0)))
         samples = Samples(store, len(sensors))
         for block in stream.blocks(on_progress):
             samples.append(weights @ block)

@@ -53,6 +53,8 @@ class SplitSettings:
             raise InputError(f"Got a segment length of {self.segment_length}; expected at least 1 sample.")
         if not 0 < self.split_ratio <= 1:
             raise InputError(f"Got a split ratio of {self.split_ratio:g}; expected above 0 and at most 1, such as 0.9.")
+        if self.seed < 0:
+            raise InputError(f"Got seed {self.seed}; expected 0 or more.")
         if not self.gap_seconds >= 0:
             raise InputError(f"Got a gap of {self.gap_seconds:g} s; expected 0 or more.")
 
@@ -219,13 +221,16 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 def subject_session(path: Path, subject_info: Mapping[str, Any] | None) -> tuple[str, str]:
     """Who was recorded and in which session: from BIDS names (``sub-01_ses-02_...``), else from the file itself."""
-    found = dict.fromkeys(("sub", "ses"), "")
-    for key in found:
-        # The file's own name counts before its folders'.
-        match = next(filter(None, (re.search(rf"{key}-([A-Za-z0-9]+)", part) for part in reversed(path.parts))), None)
-        found[key] = match.group(1) if match else ""
     info = subject_info or {}
-    return found["sub"] or str(info.get("his_id") or info.get("id") or ""), found["ses"]
+    return named_in(path, "sub") or str(info.get("his_id") or info.get("id") or ""), named_in(path, "ses")
+
+
+def named_in(path: Path, entity: str) -> str:
+    """What a path says after ``sub-`` or ``ses-`` as BIDS writes it, the file's own name first; empty if nothing."""
+    for part in reversed(path.parts):
+        if found := re.search(rf"(?:^|_){entity}-([A-Za-z0-9]+)", part):
+            return found[1]
+    return ""
 
 
 def shared_subjects(sources: Sequence[Source], stretches: Sequence[Stretch]) -> tuple[str, ...]:

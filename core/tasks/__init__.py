@@ -30,10 +30,10 @@ from core.tasks.emotion import (
 from core.tasks.layer_files import summarise_layers, write_layers
 from core.tasks.layer_rows import LayersRequest
 from core.tasks.layerwise import LayersAnalysis, analyse_layers
-from core.tasks.meg.choices import describe_window, find_meg, meg_layouts, read_pretrain_settings
+from core.tasks.meg.choices import describe_window, find_meg, meg_layouts
 from core.tasks.meg.describing import describe_meg
 from core.tasks.meg.preparing import prepare_meg
-from core.tasks.meg.pretraining import pretrain_meg
+from core.tasks.meg.pretraining import pretrain_meg, read_pretrain_settings, trained_checkpoint, with_data
 from core.tasks.meg.probe_text import probe_as_text
 from core.tasks.meg.probing import probe_meg
 from core.tasks.meg.requests import (
@@ -48,7 +48,7 @@ from core.tasks.meg.requests import (
     Simulation,
 )
 from core.tasks.meg.simulation import simulate_meg
-from core.tasks.meg.words import prepared_as_text, trained_checkpoint, with_data
+from core.tasks.meg.words import prepared_as_text
 from core.tasks.result_folder import check_results_target
 
 __all__ = [

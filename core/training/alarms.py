@@ -28,6 +28,8 @@ class Alarms:
 
     def __init__(self, settings: PretrainSettings) -> None:
         self._settings = settings
+        # A run that ends before its warm-up does is watched as well.
+        self._quiet = min(settings.warmup_steps, settings.max_steps // 2)
         self._codes = settings.num_codevector_groups * settings.num_codevectors_per_group
         self._said: dict[str, str] = {}
         self.primed = False
@@ -55,7 +57,7 @@ class Alarms:
         if any(name in entry and not _is_finite(value) for name, value in numbers.items()):
             yield "not finite", "a loss is not finite. Lower the learning rate, or train in fp32."
             return
-        if entry["step"] <= self._settings.warmup_steps or None in numbers.values():
+        if entry["step"] <= self._quiet or None in numbers.values():
             return
         yield from self._about_codes(entry)
         if entry["split"] == "eval" and 2 * entry["step"] >= self._settings.max_steps:

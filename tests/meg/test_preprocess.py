@@ -166,6 +166,21 @@ def test_values_that_are_not_finite_are_named_by_file_seconds_and_channel(prepar
         prepared(raw)
 
 
+@pytest.mark.parametrize("rest", [np.nan, 0.0])
+def test_a_channel_that_is_marked_as_bad_may_hold_anything(prepared, rest):
+    """What the error about NaN says to do has to help; nothing that comes out rests on the channel."""
+    planted = Planted(seconds=8, channels=40, bads=(3,))
+    expected = prepared(make_raw(planted))[1]
+    raw = make_raw(planted)
+    raw._data[3, 100:] = rest
+    recording, values = prepared(raw)
+    np.testing.assert_array_equal(values, expected)
+    assert recording.report.interpolated_bads == (raw.ch_names[3],) and "flat" not in " ".join(recording.warnings)
+    with pytest.raises(DataError, match="1 of 40 MEG channels"):
+        raw._data[3, 100:] = np.nan
+        prepared(raw, replace(NATIVE, bads="keep"))
+
+
 def test_bad_annotations_become_spans(prepared):
     marks = ((2.0, 1.0, "BAD_jump"), (5.0, 0.0, "bad"), (6.0, 1.0, "BAD_ACQ_SKIP"), (4.0, 1.0, "tone"))
     recording, _ = prepared(make_raw(Planted(seconds=12, channels=1, annotations=marks)))

@@ -150,6 +150,7 @@ def test_names_take_as_many_folders_as_tell_them_apart():
         ("run1.fif", {"his_id": "patient 4", "id": 9}, ("patient 4", "")),
         ("run1.fif", {"id": 9}, ("9", "")),
         ("run1.fif", None, ("", "")),
+        ("noises-12/stub-3_meg.fif", None, ("", "")),
     ],
 )
 def test_subject_and_session_come_from_the_name_or_the_file(path, info, expected):
@@ -164,7 +165,7 @@ def test_subjects_on_both_sides_are_named():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"segment_length": 0}, {"split_ratio": 0.0}, {"split_ratio": 1.1}, {"gap_seconds": -1}]
+    "bad", [{"segment_length": 0}, {"split_ratio": 0.0}, {"split_ratio": 1.1}, {"gap_seconds": -1}, {"seed": -1}]
 )
 def test_settings_that_cannot_be_are_refused(bad):
     good = {"segment_length": 500, "split_ratio": 0.9, "gap_seconds": 5.0, "sampling_rate": 250}

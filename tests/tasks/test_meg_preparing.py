@@ -14,6 +14,7 @@ from core.sensors import Preparation
 from core.tasks.meg import preparing
 from core.tasks.meg.preparing import prepare_meg
 from core.tasks.meg.requests import PrepareRequest
+from core.tasks.meg.words import prepared_as_text
 from tests.meg.recordings import Planted, make_raw, save_raw
 
 NATIVE = Preparation(layout="native")
@@ -59,6 +60,30 @@ def test_recordings_become_segments_of_one_part_each(done):
     assert {row["channels"] for row in done.recordings} == {"native"}
     assert not (done.folder / WORK).exists()
     assert any("1 segment(s) overlap" in warning for warning in done.warnings)
+
+
+def test_words_say_how_channels_were_fitted(done):
+    said = prepared_as_text(done)
+    assert f"{done.segments['eval']} segments" in said and said.endswith("channels of 4 recordings: 4 native.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"workers": -1}, "Got -1 workers"),
+        ({"seed": -1}, "Got seed -1"),
+        ({"preparation": replace(NATIVE, notch="fifty")}, "^Got notch 'fifty'"),
+        ({"preparation": replace(NATIVE, layout="neuromag")}, "^Got layout 'neuromag'"),
+    ],
+)
+def test_settings_that_suit_no_recording_are_one_sentence(corpus, tmp_path, changes, word):
+    with pytest.raises(InputError, match=word):
+        prepare_meg(ask(corpus, tmp_path / "out", **changes))
+
+
+def test_recordings_in_the_folder_for_the_result_are_refused(done):
+    with pytest.raises(InputError, match=r"All \d+ recordings lie in .*--output_dir"):
+        prepare_meg(ask(done.folder, done.folder, file_pattern="*.npy"))
 
 
 def test_no_original_sample_stands_behind_both_parts(done):

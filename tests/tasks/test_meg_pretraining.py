@@ -70,6 +70,14 @@ def test_a_run_goes_on_with_its_own_settings_and_data_only(tmp_path, data):
     assert pretrain_meg(asked(tmp_path, resume=True, numpy_data_dir="moved", max_minutes=5.0)).done
 
 
+@pytest.mark.parametrize("damage", ["", "[]", '{"data": "fake"}', '{"settings": {}}'])
+def test_a_damaged_record_of_a_run_is_a_sentence(tmp_path, damage):
+    pretrain_meg(asked(tmp_path, until=2))
+    (tmp_path / "run.json").write_text(damage)
+    with pytest.raises(DataError, match=r"run\.json.*damaged"):
+        pretrain_meg(asked(tmp_path, resume=True))
+
+
 def test_resume_where_nothing_is_begins_and_says_so(tmp_path, caplog):
     assert pretrain_meg(asked(tmp_path / "new", resume=True)).done
     assert "begins at the first step" in caplog.text

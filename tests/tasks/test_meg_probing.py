@@ -11,10 +11,11 @@ from core.clock import FrameClock
 from core.errors import DataError, InputError
 from core.meg.layouts import layout
 from core.meg.reader import LabelSpan
+from core.meg.segments import named_in
 from core.models.model_input import to_preprocessor
 from core.sensors import ModelInput, Preparation, Statistics
 from core.synthetic.meg import LABELS
-from core.tasks.meg.probe_examples import ProbeRecording, cut_recording, named_in
+from core.tasks.meg.probe_examples import ProbeRecording, cut_recording
 from core.tasks.meg.probe_text import probe_as_text, probe_rows
 from core.tasks.meg.probing import Reader, check_request, probe_meg, probe_recordings
 from core.tasks.meg.requests import ProbeRequest, SimulateRequest

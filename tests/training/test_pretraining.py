@@ -348,6 +348,14 @@ def test_trouble_is_said_once_with_its_step(entry, word, caplog):
     assert len(said) == 1 and said[0].startswith(f"Step {entry['step']}: ") and word in caplog.text
 
 
+def test_a_run_that_ends_before_its_warm_up_is_watched_as_well():
+    alarms = Alarms(replace(TINY, num_codevectors_per_group=320, warmup_steps=1000, max_steps=100))
+    alarms.see(line(50, perplexity=20.0))
+    assert not alarms.messages
+    alarms.see(line(51, perplexity=20.0))
+    assert len(alarms.messages) == 1
+
+
 @pytest.mark.parametrize(
     "entry",
     [

@@ -25,17 +25,6 @@ def find_meg(inputs: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def read_pretrain_settings(name: str, changes: Sequence[str] = ()) -> PretrainSettings:
-    """Return the settings of a preset or of a YAML file, with changes such as ``max_steps=50``.
-
-    Raises:
-        InputError: there is no such preset, or a change cannot be.
-    """
-    from core.training.presets import resolve, with_overrides
-
-    return with_overrides(resolve(name), changes)
-
-
 def describe_window(settings: PretrainSettings, sampling_rate: int) -> str:
     """Say how many frames a training window has.
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from core.arrays import OnProgress, ignore_progress
 from core.checkpoints.folders import package_versions
-from core.errors import DataError, OutputError, StrataError
+from core.errors import DataError, InputError, OutputError, StrataError
 from core.meg.crew import Crew, crew_of
 from core.meg.layouts import layout
 from core.meg.prepared import (
@@ -90,6 +90,8 @@ def prepare_meg(request: PrepareRequest, on_progress: OnProgress = ignore_progre
         InputError: a setting cannot be used.
         OutputError: the folder holds something else, or the disk is full.
     """
+    if request.workers < 0:
+        raise InputError(f"Got {request.workers} workers; expected 1 or more, or 0 for one a core.")
     check_folder(request.output_dir)
     split = _split_settings(request)
     found = _find(request)
@@ -126,8 +128,8 @@ def _split_settings(request: PrepareRequest) -> SplitSettings:
 def _good(results: Sequence[Result | StrataError]) -> list[Result]:
     """The results, if all are; a corpus without some of its recordings would be another corpus."""
     errors = [one for one in results if isinstance(one, StrataError)]
-    if len(errors) == 1:
-        raise errors[0]
+    if len({str(error) for error in errors}) == 1:
+        raise errors[0]  # of one recording, or of a setting that suits none
     if errors:
         named = "\n".join(f"- {error}" for error in errors[:_MOST_NAMED])
         more = f"\n- and {len(errors) - _MOST_NAMED} more" if len(errors) > _MOST_NAMED else ""
@@ -142,7 +144,13 @@ def _find(request: PrepareRequest) -> list[Path]:
     """Recordings, without what lies in the output folder."""
     output = request.output_dir.resolve()
     found = find_recordings(request.inputs, request.file_pattern)
-    return [path for path in found if not path.resolve().is_relative_to(output)]
+    others = [path for path in found if not path.resolve().is_relative_to(output)]
+    if not others:
+        raise InputError(
+            f"All {len(found)} recordings lie in {request.output_dir}, the folder for the result. Name another "
+            "--output_dir."
+        )
+    return others
 
 
 def _identify(request: PrepareRequest, paths: Sequence[Path], crew: Crew) -> tuple[list[Identity], tuple[str, ...]]:

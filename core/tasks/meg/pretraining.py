@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.arrays import OnProgress, Progress, ignore_progress
-from core.errors import InputError
+from core.errors import DataError, InputError
 from core.tasks.meg.requests import PretrainRequest, PretrainResult
 from core.training.presets import settings_facts, validated
 from core.training.pretrain_settings import PretrainSettings
@@ -180,8 +180,17 @@ def _take(place: "Place", request: PretrainRequest, data: "WindowData", held: Ex
         log.warning("%s holds no state to go on from: the run begins at the first step.", place.run)
     now = {"settings": settings_facts(request.settings), "data": data.fingerprint}
     if (place.run / RECORD).exists():
-        _refuse_other(json.loads((place.run / RECORD).read_text(encoding="utf-8")), now, place.run)
+        _refuse_other(_read_record(place.run / RECORD), now, place.run)
     replace_file(place.run / RECORD, json.dumps(now, indent=1).encode())
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+        record["settings"].items(), record["data"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}, which says what the run was begun with, is damaged. Begin one elsewhere.") from error
+    return record
 
 
 def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

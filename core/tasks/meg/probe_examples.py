@@ -1,6 +1,5 @@
 """Examples for a probe of MEG: windows cut from recordings, what they are labelled with, and who is held out."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from core.analysis.recording_probe import Examples, Fold, leave_out
 from core.clock import FrameClock
 from core.errors import DataError
 from core.meg.reader import LabelSpan, open_raw
+from core.meg.segments import subject_session
 
 TARGETS = ("label", "subject", "session")
 
@@ -272,20 +272,12 @@ def _beside_left_out(examples: Labelled, blocks: np.ndarray, block: int) -> Fold
     return np.flatnonzero(~tested & ~near), np.flatnonzero(tested)
 
 
-def named_in(path: Path, entity: str) -> str:
-    """What a path says after ``sub-`` or ``ses-`` as BIDS writes it, the file's own name first; empty if nothing."""
-    for part in reversed(path.parts):
-        if found := re.search(rf"(?:^|_){entity}-([A-Za-z0-9]+)", part):
-            return found[1]
-    return ""
-
-
 def who_and_when(path: Path) -> tuple[str, str]:
     """Subject and session of a recording: by BIDS names, else by what the file says (its subject's id, its day).
 
     Either is empty where nothing tells it.
     """
     info = open_raw(path).raw.info
-    subject, day = info["subject_info"] or {}, info["meas_date"]
-    known = str(subject.get("his_id") or subject.get("id") or ""), "" if day is None else f"{day:%Y-%m-%d}"
-    return named_in(path, "sub") or known[0], named_in(path, "ses") or known[1]
+    subject, session = subject_session(path, info["subject_info"])
+    day = info["meas_date"]
+    return subject, session or ("" if day is None else f"{day:%Y-%m-%d}")

@@ -86,6 +86,8 @@ def check_request(request: ProbeRequest) -> None:
         raise InputError(f"Got the control {', '.join(unknown)}; expected some of {', '.join(CONTROLS)}.")
     if not (np.isfinite(request.window_seconds) and request.window_seconds >= 0.1):
         raise InputError(f"Got windows of {request.window_seconds:g} s; expected at least 0.1 s.")
+    if request.seed < 0:
+        raise InputError(f"Got seed {request.seed}; expected 0 or more.")
     if (count := len({path.resolve() for path in request.recordings})) < 2:
         raise InputError(f"Got {count} recordings; a probe needs at least 2, one to train on and one to test.")
 
