@@ -72,7 +72,7 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--file-pattern", default="*.fif", metavar="P", help='of recordings in folders (default: "*.fif")'
     )
-    group.add_argument("--numpy-rate", type=float, metavar="HZ", help="sampling rate of .npy recordings")
+    group.add_argument("--numpy-rate", type=options.hertz, metavar="HZ", help="sampling rate of .npy recordings")
     group = parser.add_argument_group("preparation")
     group.add_argument("--l-freq", default=1.0, type=_edge, metavar="HZ", help="lower edge, or none (default: 1)")
     group.add_argument("--h-freq", default=40.0, type=_edge, metavar="HZ", help="upper edge, or none (default: 40)")
@@ -149,6 +149,7 @@ def _add_probe(parser: argparse.ArgumentParser) -> None:
         "--controls", default="random,band-power,riemann", type=_words, metavar="LIST",
         help="what the model is compared with (default: random,band-power,riemann)",
     )  # fmt: skip
+    parser.add_argument("--numpy-rate", type=options.hertz, metavar="HZ", help="sampling rate of .npy recordings")
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
     parser.add_argument("--seed", default=0, type=int, metavar="N", help="of the random weights (default: 0)")
 
@@ -227,8 +228,6 @@ def pretrain(args: argparse.Namespace) -> int:
     result = tasks.pretrain_meg(request, console.progress() if speaks else ignore_progress, args.run_folder)
     if not speaks:
         return 0
-    for alarm in result.alarms:
-        log.warning("%s", alarm)
     if args.json:
         console.emit_json(to_plain(result))
     else:
@@ -264,6 +263,7 @@ def probe(args: argparse.Namespace) -> int:
         controls=args.controls,
         device=args.device,
         seed=args.seed,
+        numpy_rate=args.numpy_rate,
     )
     findings = tasks.probe_meg(request, console.progress())
     for warning in findings.warnings:

@@ -219,6 +219,8 @@ def _check_range(key: str, value: Any, where: str) -> None:
         if not (math.isfinite(number) and lowest_ok):
             least = "0 or more" if key in _MAY_BE_ZERO else "above 0"
             raise InputError(f"{where}: got {key} {number}; expected a finite number, {least}.")
+        if key == "seed" and number >= 2**63:
+            raise InputError(f"{where}: got {key} {number}; expected less than 2**63.")
         if key in _BELOW_ONE and number >= 1:
             raise InputError(f"{where}: got {key} {number:g}; expected less than 1.")
     if key == "gumbel_temperature_decay" and value > 1:

@@ -347,6 +347,9 @@ def pretrain(
     workers = Workers(accelerator)
     rate = data.model_input.preparation.sampling_rate
     log.info(describe_window(settings, rate))
+    if settings.warmup_steps >= settings.max_steps:
+        reached = settings.learning_rate * settings.max_steps / settings.warmup_steps
+        log.warning("The run ends within its warm-up, at a learning rate of %.2g. Lower warmup_steps.", reached)
     model = make_model(settings, rate)
     batches = training_batches(settings, data, workers)
     evaluation = Evaluation.of(settings, data, workers)

@@ -10,7 +10,7 @@ from core.meg.layouts import layout
 from core.records import from_plain, to_plain
 from core.sensors import MegDescription
 from core.tasks.meg.describing import describe_meg
-from tests.meg.recordings import Planted, make_raw
+from tests.meg.recordings import Planted, make_raw, save_raw
 
 RATE, SECONDS = 250.0, 30.0
 NOISE = {"mag": 5e-14, "grad": 1e-12}
@@ -20,7 +20,7 @@ NOISE = {"mag": 5e-14, "grad": 1e-12}
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """White noise with bads, stimuli, labels and a 40 Hz tone of 1e-10 T/m in one gradiometer, up to second 2."""
-    raw = make_raw(Planted(SECONDS, RATE, channels=30, bads=("MEG 0121",), annotations=((1.0, 0.5, "left"),) * 3))
+    raw = make_raw(Planted(SECONDS, RATE, channels=30, bads=(5,), annotations=((1.0, 0.5, "left"),) * 3))
     times = np.arange(int(2 * RATE)) / RATE
     raw._data[0, : len(times)] += 1e-10 * np.sin(2 * np.pi * 40 * times)
     stimuli = mne.io.RawArray(np.zeros((2, raw.n_times)), mne.create_info(["S1", "S2"], RATE, "stim"), verbose="ERROR")
@@ -104,6 +104,14 @@ def test_flat_channels_are_told_and_nan_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", values)
     with pytest.raises(DataError, match=r"1 of 306 MEG channels, at 0\.400 to 0\.800 s"):
         describe_meg(tmp_path / "a.npy", RATE)
+
+
+def test_a_channel_that_is_marked_as_bad_may_hold_nan(tmp_path):
+    planted = Planted(seconds=2, channels=6, bads=(3,))
+    values = make_raw(planted).get_data()
+    values[3, 100:200] = np.nan
+    seen = describe(save_raw(tmp_path / "bad_raw.fif", planted, values))
+    assert seen.bads == (seen.sensors.names[3],) and np.isfinite(seen.butterfly).all()
 
 
 @pytest.mark.parametrize(

@@ -272,12 +272,12 @@ def _beside_left_out(examples: Labelled, blocks: np.ndarray, block: int) -> Fold
     return np.flatnonzero(~tested & ~near), np.flatnonzero(tested)
 
 
-def who_and_when(path: Path) -> tuple[str, str]:
+def who_and_when(path: Path, numpy_rate: float | None = None) -> tuple[str, str]:
     """Subject and session of a recording: by BIDS names, else by what the file says (its subject's id, its day).
 
     Either is empty where nothing tells it.
     """
-    info = open_raw(path).raw.info
+    info = open_raw(path, numpy_rate).raw.info
     subject, session = subject_session(path, info["subject_info"])
     day = info["meas_date"]
     return subject, session or ("" if day is None else f"{day:%Y-%m-%d}")

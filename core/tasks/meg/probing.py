@@ -278,7 +278,9 @@ def _what_to_mind(request: ProbeRequest, cuts: Sequence[Cut], drawn: str) -> lis
 
 def model_reader(request: ProbeRequest, on_progress: OnProgress) -> Reader:
     """Make a model ready, and its random control if that is wanted."""
-    settings = EmbedSettings(model=request.model, layers=request.layers, device=request.device)
+    settings = EmbedSettings(
+        model=request.model, layers=request.layers, device=request.device, numpy_rate=request.numpy_rate
+    )
     found = find_model(request.model)
     sources = {MODEL: Source(found)} | ({RANDOM: Source(found, request.seed)} if RANDOM in request.controls else {})
     ready = {name: ready_encoder(source, settings, on_progress) for name, source in sources.items()}
@@ -292,7 +294,7 @@ def model_reader(request: ProbeRequest, on_progress: OnProgress) -> Reader:
         require_modality(path, MEG, request.model)
         with open_model_input(path, wanted, settings) as signal:
             states = {name: _states(one, signal, settings, path) for name, one in ready.items()}
-            yield _as_recording(path, signal, states, model.encoder.spec.clock, request.target)
+            yield _as_recording(path, signal, states, model.encoder.spec.clock, request)
 
     simulated = (SIMULATED[0],) if wanted.simulated else ()
     return Reader(model.layers, open_recording, (*simulated, *model.loaded.warnings, *model.choice.warnings))
@@ -306,10 +308,10 @@ def _states(ready: ReadyEncoder, signal: "MegSignal", settings: EmbedSettings, p
 
 
 def _as_recording(
-    path: Path, signal: "MegSignal", states: Mapping[str, np.ndarray], clock: FrameClock, target: str
+    path: Path, signal: "MegSignal", states: Mapping[str, np.ndarray], clock: FrameClock, request: ProbeRequest
 ) -> ProbeRecording:
     """Who was recorded is looked up only where it is asked for."""
-    subject, session = ("", "") if target == "label" else who_and_when(path)
+    subject, session = ("", "") if request.target == "label" else who_and_when(path, request.numpy_rate)
     simulated = bool(signal.facts.get("simulated"))
     return ProbeRecording(
         signal.n_samples, signal.sampling_rate, signal.labels, signal.read, states, clock, subject, session, simulated

@@ -134,6 +134,7 @@ class ProbeRequest:
         layers: As in ``embed``.
         controls: Of ``random`` (same architecture, random weights), ``band-power``, ``riemann`` (tangent space).
         seed: Of the random weights and of the bootstrap.
+        numpy_rate: Sampling rate of ``.npy`` recordings that have no ``.json`` beside them.
     """
 
     model: str
@@ -144,6 +145,7 @@ class ProbeRequest:
     controls: tuple[str, ...] = ("random", "band-power", "riemann")
     device: str = "auto"
     seed: int = 0
+    numpy_rate: float | None = None
 
 
 @dataclass(frozen=True)
