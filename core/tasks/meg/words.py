@@ -19,10 +19,10 @@ def prepared_as_text(summary: PrepareSummary) -> str:
     parts = ", ".join(
         f"{summary.segments[part]} segments ({summary.seconds[part]:.0f} s) in {part}" for part in summary.segments
     )
-    ways = [str(recording.get("how", "")) for recording in summary.recordings]
-    fitted = ", ".join(f"{ways.count(way)} {way}" for way in dict.fromkeys(ways) if way)
+    ways = [str(recording["channels"]) for recording in summary.recordings]
+    fitted = ", ".join(f"{ways.count(way)} {way}" for way in dict.fromkeys(ways))
     kept = f" {summary.skipped} were prepared before." if summary.skipped else ""
-    return f"{parts}; channels of {len(ways)} recordings: {fitted or 'as they are'}.{kept}"
+    return f"{parts}; channels of {len(ways)} recordings by: {fitted}.{kept}"
 
 
 def trained_checkpoint(result: PretrainResult) -> Path:
