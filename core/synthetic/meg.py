@@ -1,20 +1,17 @@
 """Simulated MEG with known truth: sources in a sphere, the 306 sensors that MNE carries, noise of a real room.
 
-A recording is a row of spans, each with a label that names the source which leads in it. What leads is told by *when*
-sources burst as well as by how often, so that a representation has something to learn beyond power:
+The subject of the simulation follows several rhythmic stimuli at once, each with its own pace, as in studies with
+frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015). Each source answers its stimulus with a
+rhythm that keeps step with it through the whole recording, weakly while it is not attended to and strongly while it is.
+A row of spans says which one leads; in ``rest`` none does. A partner on the other side of the head answers a quarter of
+a cycle later.
 
-* In its own spans a source sends bursts of one shape in a steady beat, and a partner answers each after a fixed lag,
-  more weakly. The left and the right source of a pair have the same beat, shape and partner; who comes first differs.
-* Everywhere else, and in ``rest``, the same sources send the same bursts at random times, independently.
+A moment therefore follows from the moments around it, which self-supervision needs to have anything to learn, and the
+spans are labels that it was never told.
 
-Power in a band therefore says something, the covariance of sensors a little more, and the order in time the most:
-of six recordings of 180 s, each left out in turn, a linear probe of 2 s reads .72 from band power, .75 from the tangent
-space of covariances and .92 from lagged covariances of the true sources; chance is .17, and a network with random
-weights has .19 (balanced accuracy of the six labels).
-
-Levels are those of the literature: bursts of 10 to 50 nA m (Hamalainen et al., Rev. Mod. Phys. 65, 413, 1993), sensor
-noise of 3 fT/rtHz and 3 fT/cm/rtHz with a rise below 1 Hz, a background of many weak sources with a 1/f spectrum and
-an alpha rhythm at the back of the head, and a power line.
+Levels are those of the literature: responses of 10 to 50 nA m (Hamalainen et al., Rev. Mod. Phys. 65, 413, 1993),
+sensor noise of 3 fT/rtHz and 3 fT/cm/rtHz with a rise below 1 Hz, a background of many weak sources with a 1/f spectrum
+and an alpha rhythm at the back of the head, and a power line.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 
 LAYOUT = "neuromag306"
 
-VERSION = 1
+VERSION = 2
 """Of the simulation: another number, other values from the same seed."""
 
 SPHERE_CENTRE = (0.0, 0.0, 0.04)
@@ -71,28 +68,30 @@ REGIONS: dict[str, Region] = {
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a source does while it leads.
+    """How a source answers its stimulus.
 
     Attributes:
-        frequency: Of the oscillation inside a burst, in Hz.
-        period: Seconds from one burst to the next.
-        partner: The source that answers; empty for none.
-        lag: Seconds after which it does.
+        frequency: Of the stimulus and the response, in Hz.
+        partner: The source that answers as well; empty for none.
     """
 
     frequency: float
-    period: float
     partner: str = ""
-    lag: float = 0.0
 
 
 PATTERNS: dict[str, Pattern] = {
-    "auditory_left": Pattern(9.0, 0.30, "auditory_right", 0.06),
-    "auditory_right": Pattern(9.0, 0.30, "auditory_left", 0.06),
-    "visual": Pattern(13.0, 0.36, "", 0.0),
-    "motor_left": Pattern(20.0, 0.24, "motor_right", 0.03),
-    "motor_right": Pattern(20.0, 0.24, "motor_left", 0.03),
+    "auditory_left": Pattern(7.0, "auditory_right"),
+    "auditory_right": Pattern(9.0, "auditory_left"),
+    "visual": Pattern(12.0),
+    "motor_left": Pattern(15.0, "motor_right"),
+    "motor_right": Pattern(19.0, "motor_left"),
 }
+
+PARTNER_LAG = 0.25
+"""Cycles by which a partner is behind."""
+
+ONSET_SECONDS = 0.1
+"""Standard deviation of the Gaussian by which a response rises and falls."""
 
 REST = "rest"
 LABELS = (*PATTERNS, REST)
@@ -103,10 +102,9 @@ class Levels:
     """How strong everything is.
 
     Attributes:
-        burst: Peak of a burst of a leading source, in ampere metres.
-        partner: Of its partner's, as a share of that.
-        spontaneous: Of a burst at a random time, as a share of that.
-        spontaneous_rate: Such bursts of one source in a second.
+        response: Amplitude of a leading source, in ampere metres.
+        unattended: Of a source that does not lead, as a share of that.
+        partner: Of a partner's, as a share of its source's.
         background: Root mean square of one source of the background, in ampere metres.
         alpha: Of one source of the alpha rhythm.
         magnetometer: White noise of a magnetometer, T/rtHz.
@@ -115,12 +113,11 @@ class Levels:
         line: Amplitude of the power line's field at the helmet, in tesla.
     """
 
-    burst: float = 40e-9
+    response: float = 40e-9
+    unattended: float = 0.3
     partner: float = 0.7
-    spontaneous: float = 0.9
-    spontaneous_rate: float = 1.5
-    background: float = 6e-9
-    alpha: float = 8e-9
+    background: float = 3e-9
+    alpha: float = 4e-9
     magnetometer: float = 3e-15
     gradiometer: float = 3e-13
     knee: float = 1.0
@@ -133,7 +130,7 @@ class SimulationSettings:
 
     Attributes:
         seconds: Length.
-        seed: Of spans, bursts and noise.
+        seed: Of spans, phases and noise.
         subject: Of what stays the same from one recording of a head to the next: its position in the helmet, the
             places of its sources, its background.
         sampling_rate: In Hz, at least LEAST_RATE.
@@ -170,16 +167,6 @@ class Span:
     label: str
 
 
-@dataclass(frozen=True)
-class Burst:
-    """One burst: when its middle is, which source sends it, at which frequency in Hz, how strong in ampere metres."""
-
-    centre: float
-    region: str
-    frequency: float
-    amplitude: float
-
-
 def simulate_raw(settings: SimulationSettings) -> "mne.io.RawArray":
     """Simulate a recording: 306 channels in tesla and tesla per metre, its true labels as annotations.
 
@@ -196,7 +183,7 @@ def simulate_raw(settings: SimulationSettings) -> "mne.io.RawArray":
     regions = field_of(info, _jittered(head))
     noise_sources = _background_sources(head)
     spans = draw_spans(settings.seconds, rng)
-    sources = source_signals(bursts(spans, settings, rng), settings)
+    sources = source_signals(spans, settings, rng)
     values = sensor_noise(info, settings, rng)
     _mix(values, *power_line(info, settings, rng))
     _mix(values, regions, sources)
@@ -275,7 +262,7 @@ def field_of(info: "mne.Info", regions: list[Region]) -> np.ndarray:
     return np.asarray(forward["sol"]["data"], dtype=np.float64)
 
 
-# ----------------------------------------------------------------------------------------------------- spans and bursts
+# ------------------------------------------------------------------------------------------------- spans and responses
 
 
 def draw_spans(seconds: float, rng: np.random.Generator) -> list[Span]:
@@ -303,47 +290,31 @@ def _labels(rng: np.random.Generator) -> Iterator[str]:
             last = order[-1]
 
 
-def bursts(spans: list[Span], settings: SimulationSettings, rng: np.random.Generator) -> list[Burst]:
-    """All bursts of a recording: in the beat of the span's label, and at random times."""
-    found = [burst for span in spans if span.label != REST for burst in _beat(span, settings.levels, rng)]
-    rate, strength = settings.levels.spontaneous_rate, settings.levels.burst * settings.levels.spontaneous
-    for region in REGIONS:
-        centres = rng.uniform(0, settings.seconds, rng.poisson(rate * settings.seconds))
-        own = [span for span in spans if region in _taking_part(span.label)]
-        free = [at for at in centres if not any(one.onset <= at < one.onset + one.duration for one in own)]
-        found += [Burst(at, region, PATTERNS[region].frequency, strength * rng.uniform(0.7, 1.3)) for at in free]
-    return found
-
-
-def _taking_part(label: str) -> tuple[str, ...]:
-    return () if label == REST else (label, PATTERNS[label].partner)
-
-
-def _beat(span: Span, levels: Levels, rng: np.random.Generator) -> Iterator[Burst]:
-    """Bursts of a span's source and its partner, from a random point of the beat on."""
-    pattern = PATTERNS[span.label]
-    for centre in np.arange(span.onset + rng.uniform(0, pattern.period), span.onset + span.duration, pattern.period):
-        strength = levels.burst * rng.uniform(0.7, 1.3)
-        yield Burst(centre, span.label, pattern.frequency, strength)
-        if pattern.partner:
-            yield Burst(centre + pattern.lag, pattern.partner, pattern.frequency, strength * levels.partner)
-
-
-def source_signals(found: list[Burst], settings: SimulationSettings) -> np.ndarray:
+def source_signals(spans: list[Span], settings: SimulationSettings, rng: np.random.Generator) -> np.ndarray:
     """Currents of the regions, (regions, time) float64 in ampere metres.
 
-    A burst is a Gaussian times a sine, some one and a half cycles long, always in the same phase.
+    A response has one phase from the recording's first sample to its last; only its amplitude follows the spans.
     """
-    signals, rate = np.zeros((len(REGIONS), settings.n_times)), settings.sampling_rate
-    rows = {region: row for row, region in enumerate(REGIONS)}
-    for burst in found:
-        width = 0.6 / burst.frequency
-        first, last = (round((burst.centre + side * 4 * width) * rate) for side in (-1, 1))
-        samples = np.arange(max(first, 0), min(last, settings.n_times))
-        t = samples / rate - burst.centre
-        shape = np.exp(-0.5 * (t / width) ** 2) * np.sin(2 * np.pi * burst.frequency * t)
-        signals[rows[burst.region], samples] += burst.amplitude * shape
+    levels, signals = settings.levels, np.zeros((len(REGIONS), settings.n_times))
+    rows, t = {region: row for row, region in enumerate(REGIONS)}, np.arange(settings.n_times) / settings.sampling_rate
+    for region, pattern in PATTERNS.items():
+        amplitude = levels.response * (levels.unattended + (1 - levels.unattended) * leading(spans, region, settings))
+        cycles = pattern.frequency * t + rng.uniform()
+        signals[rows[region]] += amplitude * np.sin(2 * np.pi * cycles)
+        if pattern.partner:
+            signals[rows[pattern.partner]] += levels.partner * amplitude * np.sin(2 * np.pi * (cycles - PARTNER_LAG))
     return signals
+
+
+def leading(spans: list[Span], region: str, settings: SimulationSettings) -> np.ndarray:
+    """How far a region leads, (time,) from 0 to 1: 1 in its spans, with soft edges."""
+    from scipy.ndimage import gaussian_filter1d
+
+    rate, leads = settings.sampling_rate, np.zeros(settings.n_times)
+    for span in spans:
+        if span.label == region:
+            leads[round(span.onset * rate) : round((span.onset + span.duration) * rate)] = 1.0
+    return np.asarray(gaussian_filter1d(leads, ONSET_SECONDS * rate))
 
 
 # ---------------------------------------------------------------------------------------------------------------- noise

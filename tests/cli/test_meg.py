@@ -77,7 +77,7 @@ def test_the_documents_line_prepares_and_every_flag_arrives(asked, tmp_path, cap
     settings = (400, 0.8, preparation, 1000.0, 9.0, 4, 2, True)
     assert request == PrepareRequest(request.inputs, tmp_path, "*.npy", *settings)
     assert capsys.readouterr().out == f"{tmp_path / 'P'}\n"
-    assert "Mind." in caplog.text and "channels of 2 recordings: 1 names, 1 interpolated." in caplog.text
+    assert "Mind." in caplog.text and "channels of 2 recordings by: 1 names, 1 interpolated." in caplog.text
 
 
 def test_prepare_without_recordings_is_one_sentence(asked, tmp_path, caplog):

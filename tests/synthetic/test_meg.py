@@ -18,7 +18,6 @@ from core.synthetic.meg import (
     Region,
     SimulationSettings,
     Span,
-    bursts,
     draw_spans,
     field_of,
     make_info,
@@ -161,27 +160,34 @@ def test_a_label_is_not_in_the_mean_of_a_sensor():
     assert p.min() > 0.05 / 306 / 10
 
 
-def test_who_comes_first_is_what_tells_left_from_right():
-    """With independent bursts off, the lag of the largest correlation is the pattern's, and its sign the label."""
-    settings = SimulationSettings(seconds=20, levels=Levels(spontaneous_rate=0.0))
-    rows = {name: row for row, name in enumerate(REGIONS)}
-    for first, second in (("auditory_left", "auditory_right"), ("motor_right", "motor_left")):
-        found = bursts([Span(0, 20, first)], settings, np.random.default_rng(0))
-        signals = source_signals(found, settings)
-        lags = np.arange(-25, 26)
-        a, b = signals[rows[first]], signals[rows[second]]
-        best = lags[np.argmax([np.dot(a, np.roll(b, -lag)) for lag in lags])]
-        assert best == pytest.approx(PATTERNS[first].lag * 250, abs=1)
+def amplitude_at(signal, frequency, rate=250):
+    """Of a tone over whole seconds: the closed form, twice the mean of its product with a turning unit vector."""
+    turning = np.exp(-2j * np.pi * frequency * np.arange(len(signal)) / rate)
+    return 2 * np.mean(signal * turning)
 
 
-def test_sources_are_as_strong_as_stated():
-    settings = SimulationSettings(seconds=60, levels=Levels(spontaneous_rate=0.0))
-    spans = draw_spans(60, np.random.default_rng(0))
-    signals = source_signals(bursts(spans, settings, np.random.default_rng(1)), settings)
-    assert 10e-9 < abs(signals).max() < 60e-9
-    rest = next(span for span in spans if span.label == "rest")
-    inside = slice(round((rest.onset + 0.5) * 250), round((rest.onset + rest.duration - 0.5) * 250))
-    assert abs(signals[:, inside]).max() < 1e-10
+@pytest.mark.parametrize("leader", list(PATTERNS))
+def test_the_leading_source_is_as_strong_as_stated_and_its_partner_a_quarter_of_a_cycle_late(leader):
+    levels, pattern = Levels(), PATTERNS[leader]
+    signals = source_signals([Span(0, 20, leader)], SimulationSettings(seconds=20), np.random.default_rng(0))
+    middle = dict(zip(REGIONS, signals[:, 2500:4750], strict=True))  # nine whole seconds
+    own = amplitude_at(middle[leader], pattern.frequency)
+    assert abs(own) == pytest.approx(levels.response, rel=1e-3)
+    for other in set(PATTERNS) - {leader}:
+        weak = abs(amplitude_at(middle[other], PATTERNS[other].frequency))
+        assert weak == pytest.approx(levels.response * levels.unattended, rel=1e-3)
+    if pattern.partner:
+        late = amplitude_at(middle[pattern.partner], pattern.frequency) / own
+        assert late == pytest.approx(-1j * levels.partner, abs=1e-3)
+
+
+def test_a_response_keeps_step_with_its_stimulus_through_the_recording():
+    spans = [Span(0, 10, "visual"), Span(10, 10, "rest"), Span(20, 10, "visual")]
+    signals = source_signals(spans, SimulationSettings(seconds=30), np.random.default_rng(0))
+    row = signals[list(REGIONS).index("visual")]
+    first, rest, last = (amplitude_at(row[start : start + 1000], 12.0) for start in (750, 3250, 5750))
+    assert first == pytest.approx(last, abs=1e-12)
+    assert rest / first == pytest.approx(Levels().unattended, rel=1e-3)
 
 
 def test_radial_currents_are_turned():

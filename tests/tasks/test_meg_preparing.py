@@ -64,7 +64,7 @@ def test_recordings_become_segments_of_one_part_each(done):
 
 def test_words_say_how_channels_were_fitted(done):
     said = prepared_as_text(done)
-    assert f"{done.segments['eval']} segments" in said and said.endswith("channels of 4 recordings: 4 native.")
+    assert f"{done.segments['eval']} segments" in said and said.endswith("channels of 4 recordings by: 4 native.")
 
 
 @pytest.mark.parametrize(

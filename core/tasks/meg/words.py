@@ -11,4 +11,4 @@ def prepared_as_text(summary: PrepareSummary) -> str:
     ways = [str(recording["channels"]) for recording in summary.recordings]
     fitted = ", ".join(f"{ways.count(way)} {way}" for way in dict.fromkeys(ways))
     kept = f" {summary.skipped} were prepared before." if summary.skipped else ""
-    return f"{parts}; channels of {len(ways)} recordings: {fitted}.{kept}"
+    return f"{parts}; channels of {len(ways)} recordings by: {fitted}.{kept}"
