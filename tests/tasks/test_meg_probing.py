@@ -8,6 +8,7 @@ import pytest
 
 from core.arrays import ignore_progress
 from core.clock import FrameClock
+from core.embed.recordings import hash_recording
 from core.errors import DataError, InputError
 from core.meg.layouts import layout
 from core.meg.reader import LabelSpan
@@ -17,7 +18,7 @@ from core.sensors import ModelInput, Preparation, Statistics
 from core.synthetic.meg import LABELS
 from core.tasks.meg.probe_examples import ProbeRecording, cut_recording
 from core.tasks.meg.probe_text import probe_as_text, probe_rows
-from core.tasks.meg.probing import Reader, check_request, probe_meg, probe_recordings
+from core.tasks.meg.probing import Reader, check_request, probe_meg, probe_recordings, seen_in_training
 from core.tasks.meg.requests import ProbeRequest, SimulateRequest
 from core.tasks.meg.simulation import simulate_meg
 from tests.tiny_meg import save_tiny_meg
@@ -264,6 +265,20 @@ def test_a_checkpoint_is_probed_from_files(checkpoint, simulated):
     assert found.warnings[0] == "The model was trained on simulated recordings."
     assert "4 of 4 recordings are simulated." in found.warnings
     assert {"recordings", "probe"} <= {step.stage for step in seen}
+
+
+def test_recordings_that_the_model_was_trained_on_are_told(tmp_path):
+    paths = [tmp_path / f"{name}.npy" for name in "abc"]
+    for number, path in enumerate(paths):
+        np.save(path, np.full((2, 3), number))
+    assert seen_in_training(tmp_path, paths) == ()
+    training = {
+        "data": {"recordings": ["a", "b"], "recordings_sha256": [hash_recording(path) for path in paths[:2]]},
+        "split": {"train": ["a"], "eval": ["b"]},
+    }
+    (tmp_path / "training.json").write_text(json.dumps(training))
+    assert seen_in_training(tmp_path, paths)[0].startswith("The model was pre-trained on 1 of these 3 recordings")
+    assert seen_in_training(tmp_path, paths[1:]) == ()
 
 
 def test_heads_are_told_apart_by_name_or_by_the_file(checkpoint, simulated, tmp_path):

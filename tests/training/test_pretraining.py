@@ -120,6 +120,19 @@ def test_accumulation_is_the_same_update(whole, noiseless, tmp_path):
             assert one[name] == pytest.approx(other[name], rel=1e-4), name
 
 
+@pytest.mark.parametrize("micro_batches", [2, 4, 5, 8, 10])
+def test_evaluations_saves_and_lines_count_updates_and_not_micro_batches(tmp_path, micro_batches):
+    """The document's code counted micro-batches: with these numbers it never evaluated or saved."""
+    saved = []
+    often = {"eval_every": 1, "checkpoint_every": 1, "log_every": 2, "max_steps": 2, "batch_size": 1}
+    settings = replace(TINY, **often, gradient_accumulation_steps=micro_batches)
+    run(settings, tmp_path, watch=Watch(on_log=lambda entry: saved.append((tmp_path / "state.pt").exists())))
+    assert [line["step"] for line in lines(tmp_path, "eval")] == [1, 2]
+    assert [line["step"] for line in lines(tmp_path, "train")] == [2]
+    assert saved == [False, True, True]
+    assert json.loads((tmp_path / "last" / "training.json").read_text())["updates"] == 2
+
+
 def test_the_diversity_of_each_micro_batch_alone_would_be_another_update(whole, noiseless, tmp_path, monkeypatch):
     """The control of the test above: what many programs do is far outside its tolerance."""
     monkeypatch.setattr(PretrainStep, "_over_processes", lambda self, mass: None)  # no total is known beforehand

@@ -5,6 +5,7 @@ with whole recordings held out; ``subject`` and ``session`` are the leakage prob
 be told from another whatever happens in it.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -297,7 +298,22 @@ def model_reader(request: ProbeRequest, on_progress: OnProgress) -> Reader:
             yield _as_recording(path, signal, states, model.encoder.spec.clock, request)
 
     simulated = (SIMULATED[0],) if wanted.simulated else ()
-    return Reader(model.layers, open_recording, (*simulated, *model.loaded.warnings, *model.choice.warnings))
+    seen = seen_in_training(model.loaded.folder, request.recordings)
+    return Reader(model.layers, open_recording, (*simulated, *seen, *model.loaded.warnings, *model.choice.warnings))
+
+
+def seen_in_training(folder: Path, recordings: Sequence[Path]) -> tuple[str, ...]:
+    """A warning if the model in a folder was pre-trained on some of the recordings, as its training.json says."""
+    try:
+        training = json.loads((folder / "training.json").read_bytes())
+        data, train = training["data"], set(training["split"]["train"])
+        pairs = zip(data["recordings"], data["recordings_sha256"], strict=True)
+        hashes = {sha256 for name, sha256 in pairs if name in train}
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # of a model that was made elsewhere nothing is known
+    count = sum(hash_recording(path) in hashes for path in recordings)
+    told = f"The model was pre-trained on {count} of these {len(recordings)} recordings (without labels): "
+    return (told + "on new ones it may do worse, and the controls would not.",) if count else ()
 
 
 def _states(ready: ReadyEncoder, signal: "MegSignal", settings: EmbedSettings, path: Path) -> np.ndarray:
