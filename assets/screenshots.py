@@ -1,8 +1,9 @@
-"""Take README's pictures of the app: ``python assets/screenshots.py [RECORDING] [FOLDER]``.
+"""Take README's pictures of the app: ``python assets/screenshots.py [RECORDING] [FOLDER] [TAB ...]``.
 
 It starts ``python app.py`` in Debian's Chromium, embeds the recording (or an example) with all layers of the bundled
-encoder, analyses the layers on the three examples, trains a head on the made voices, and writes ``embed.png``,
-``layers.png``, ``emotion.png`` and the same in dark. It needs requirements-dev.txt.
+encoder, analyses the layers on the three examples, trains a head on the made voices, pre-trains a tiny model on the
+simulated MEG recording, and writes ``embed.png``, ``layers.png``, ``emotion.png``, ``meg.png`` and, but for the last,
+the same in dark. Names of tabs after RECORDING and FOLDER take only theirs. It needs requirements-dev.txt.
 """
 
 import io
@@ -21,8 +22,17 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 PORT = 7_899
 SIZE = {"width": 1_280, "height": 1_000}
-ENDS = {"embed": "footer", "layers": "#layers-maps", "emotion": "#train-figures figure:nth-child(4)"}
+ENDS = {
+    "embed": "footer",
+    "layers": "#layers-maps",
+    "emotion": "#train-figures figure:nth-child(4)",
+    "meg": "#pretrain-curves figure:nth-child(4)",
+}
 """What each picture ends with."""
+
+LIGHT_ONLY = ("meg",)
+STEPS = 100
+"""Of the pre-training that is shown."""
 
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
@@ -73,9 +83,27 @@ def emotion(page: Any) -> None:
     page.get_by_role("button", name="Made voices").click()
     page.locator("#train-about").get_by_text("6 speakers", exact=True).wait_for()
     page.locator("#train-start").click()
-    # Figures are drawn when they come into view.
+    draw(page, "#train-figures")
+
+
+def meg(page: Any) -> None:
+    """Take the simulated recording, prepare it, pre-train a tiny model on it, and show how that went."""
+    page.get_by_role("tab", name="MEG").click()
+    page.locator("#recording-start").click()
+    page.locator("#recording-further").click(timeout=300_000)
+    page.locator("#prepare-start").click()
+    page.locator("#prepare-further").click(timeout=300_000)
+    page.locator("#pretrain-frames").get_by_text("frames").wait_for()
+    page.locator("#pretrain-steps input").fill(str(STEPS))
+    page.locator("#pretrain-start").click()
+    page.locator("#pretrain-card").get_by_role("heading", name="Finished").wait_for(timeout=900_000)
+    draw(page, "#pretrain-curves")
+
+
+def draw(page: Any, gallery: str) -> None:
+    """Bring the first four figures into view, one after the other: they are drawn only then."""
     for number in range(1, 5):
-        figure = f"#train-figures figure:nth-child({number})"
+        figure = f"{gallery} figure:nth-child({number})"
         page.wait_for_selector(figure, timeout=900_000)
         page.locator(figure).scroll_into_view_if_needed()
         page.wait_for_selector(f"{figure} .js-plotly-plot")
@@ -94,17 +122,20 @@ def save_small(picture: bytes, path: Path) -> None:
     shown.convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(path, optimize=True)
 
 
-def main(recording: Path, folder: Path) -> None:
-    """Write all pictures."""
+def main(recording: Path, folder: Path, wanted: list[str]) -> None:
+    """Write all pictures, or those of the tabs that are wanted."""
     folder.mkdir(parents=True, exist_ok=True)
     themes = {"light": "", "dark": "_dark"}
-    tabs = {"embed": lambda page: embed(page, recording), "layers": layers, "emotion": emotion}
+    tabs = {"embed": lambda page: embed(page, recording), "layers": layers, "emotion": emotion, "meg": meg}
+    shown = {name: tabs[name] for name in wanted or tabs}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)], cwd=ROOT)
     try:
         wait_for_server(f"http://127.0.0.1:{PORT}")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-            for (theme, ending), (name, show) in product(themes.items(), tabs.items()):
+            for (theme, ending), (name, show) in product(themes.items(), shown.items()):
+                if ending and name in LIGHT_ONLY:
+                    continue
                 page = browser.new_page(viewport=SIZE)
                 page.goto(f"http://127.0.0.1:{PORT}/?__theme={theme}")
                 show(page)
@@ -126,4 +157,5 @@ if __name__ == "__main__":
     main(
         arguments[0] if arguments else ROOT / "assets" / "examples" / "one_sentence.flac",
         arguments[1] if len(arguments) > 1 else ROOT / "assets" / "readme",
+        sys.argv[3:],
     )

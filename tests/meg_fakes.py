@@ -88,7 +88,14 @@ class FakeMegTasks(FakeEmotionTasks):
             time.sleep(self.slowness)
         request.output_dir.mkdir(parents=True)
         rows = tuple(
-            {"name": path.name, "parts": ("train", "eval"), "segments": 3, "channels": "names", "bads": ("MEG0012",)}
+            {
+                "name": path.name,
+                "parts": ("train", "eval"),
+                "segments": 3,
+                "channels": "names",
+                "bads": ("MEG0012",),
+                "subject": "",
+            }
             for path in request.inputs
         )
         warnings = ("5 s at the end are shorter than a segment and left out.",)

@@ -11,7 +11,7 @@ def make_lines(n_steps: int = 60, every: int = 10) -> list[dict]:
             "contrastive_accuracy": 0.01 + 0.2 * share, "chance": 1 / 101, "diversity_loss": 0.8,
             "perplexity": 30 + 200 * share, "masked_fraction": 0.49, "grad_norm": 1.0,
             "learning_rate": 1e-3 * min(1, 5 * share) * (1 - share), "gumbel_temperature": 2.0,
-            "windows_per_second": 20.0,
+            "windows_per_second": 20.0, "wall_seconds": 4.0 * step,
         }  # fmt: skip
         lines.append(row)
         if step % every == 0:

@@ -239,7 +239,8 @@ def shared_subjects(sources: Sequence[Source], stretches: Sequence[Stretch]) -> 
     both = sorted(subject for subject, count in Counter(subject for subject, _ in sides).items() if count > 1)
     if not both:
         return ()
+    who = "1 subject is" if len(both) == 1 else f"{len(both)} subjects are"
     return (
-        f"{len(both)} subject(s) are in both parts ({', '.join(both[:5])}{', ...' if len(both) > 5 else ''}): "
+        f"{who} in both parts ({', '.join(both[:5])}{', ...' if len(both) > 5 else ''}): "
         "evaluation tells of new recordings, not of new people.",
     )

@@ -56,6 +56,17 @@ EMPTY_USE = EMPTY.format(
     "take it with you. Train one in step 3 first.",
 )
 
+HEADS = {"channels": "sensors matched", "bads": "bad channels"}
+"""Columns of what was prepared, where the task's word says little."""
+
+FITTED = {
+    "names": "by name",
+    "interpolated": "by interpolation",
+    "padded": "by name, zeros elsewhere",
+    "native": "the recording's own",
+}
+"""How the recording's sensors were brought to the model's."""
+
 SIMULATED = '<span class="strata-badge">simulated</span>'
 """Stands beside everything that no brain has produced."""
 
@@ -155,10 +166,15 @@ def prepared(summary: PrepareSummary, simulated: bool) -> str:
 
 
 def _recordings(recordings: Sequence[Mapping[str, Any]]) -> str:
-    """List what was done to each recording; the task names its own columns."""
-    names = list(dict.fromkeys(name for row in recordings for name in row))
-    rows = ([_cell(row.get(name)) for name in names] for row in recordings)
-    return table([name.replace("_", " ") for name in names], rows, "strata-prepared") if names else ""
+    """List what was done to each recording; the task names its own columns, and empty ones are left out."""
+    found = [{name: _cell(_fitted(name, value)) for name, value in row.items()} for row in recordings]
+    names = list(dict.fromkeys(name for row in found for name, told in row.items() if told))
+    rows = ([row.get(name, "") for name in names] for row in found)
+    return table([HEADS.get(name, name.replace("_", " ")) for name in names], rows, "strata-prepared") if names else ""
+
+
+def _fitted(name: str, value: Any) -> Any:
+    return FITTED.get(value, value) if name == "channels" else value
 
 
 def _cell(value: Any) -> str:

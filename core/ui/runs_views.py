@@ -37,16 +37,17 @@ def card(one: KeptRun) -> str:
         progress = one.kept.progress(one.training, one.run)
         told = "Starting" if progress is None else one.training.words.describe(progress)
         if one.is_stopping:
-            told, progress = "Stopping: what was learned is kept first", None
+            return under_way("Stopping: what was learned is kept first", None, note="")
         return under_way(told, progress, alarm(one.metrics))
     if status.state == "stopped":
-        return stopped(one.training.when_stopped)
+        done = how_far(one.metrics)
+        return stopped(f"After {done}. {one.training.when_stopped}" if done else one.training.when_stopped)
     if status.state == "failed":
         return cards.failed(without_folders(status.error))
     return finished(one)
 
 
-def under_way(told: str, progress: Progress | None, alarm: str = "") -> str:
+def under_way(told: str, progress: Progress | None, alarm: str = "", note: str = LATER) -> str:
     """Say how far a training is, with a bar that fills where its stage has parts, and one that only moves elsewhere."""
     if progress is None or is_one_step(progress):
         bar = '<div class="strata-progress strata-endless" aria-hidden="true"><b></b></div>'
@@ -55,7 +56,7 @@ def under_way(told: str, progress: Progress | None, alarm: str = "") -> str:
         bar = f'<div class="strata-progress" aria-hidden="true"><b style="width: {share:.1f}%"></b></div>'
     return (
         f'<div class="strata-card strata-lower strata-training" role="status"><h2>{escape(told)}</h2>'
-        f"{bar}<p>{LATER}</p>{cards.problem_note(alarm) if alarm else ''}</div>"
+        f"{bar}<p>{note}</p>{cards.problem_note(alarm) if alarm else ''}</div>"
     )
 
 
@@ -94,7 +95,10 @@ def finished(one: KeptRun) -> str:
 
 
 def _seconds_taken(one: KeptRun) -> float:
-    """Return seconds from the first start to the end; a pause between them counts."""
+    """Return what a run measured of its own time, without pauses; seconds from start to end where it did not."""
+    measured = [row["wall_seconds"] for row in one.metrics if isinstance(row.get("wall_seconds"), int | float)]
+    if measured:
+        return float(measured[-1])
     ended = one.run.folder / "exit.json"
     return max(0.0, ended.stat().st_mtime - one.run.created) if ended.is_file() else 0.0
 

@@ -75,6 +75,15 @@ def test_every_channel_is_drawn_once_and_bad_ones_apart(found):
     assert bad.max() == pytest.approx(own.max() - own.mean(), rel=1e-5)
 
 
+def test_the_stretch_that_is_drawn_is_told(found):
+    def told(seconds: float) -> str:
+        return butterfly_figure(replace(found, seconds=seconds))["layout"]["title"]["subtitle"]["text"]
+
+    end = float(found.times[-1])
+    assert told(12 * end).endswith(f"the first {end:.0f} s of {12 * end:,.1f} s at {found.sampling_rate:,.6g} Hz")
+    assert "first" not in told(end)
+
+
 def test_a_bad_channel_neither_sets_the_scale_nor_goes_unnamed(found):
     figure = butterfly_figure(found)
     good = [place for place in found.sensors.of_kind("grad") if found.sensors.names[place] != BAD]
@@ -145,7 +154,7 @@ def test_loss_stands_beside_guessing_and_accuracy_beside_chance():
     assert unpacked(held_out["y"])[-1] == pytest.approx(4.65 - 0.8)
     # A resting value is no value: the evaluation knows no learning rate.
     assert list(by_name(figures["Learning rate"])) == ["training windows"]
-    assert "3.72 in training, 3.85 held out" in figures["Loss"]["layout"]["title"]["subtitle"]["text"]
+    assert "3.720 in training, 3.850 held out" in figures["Loss"]["layout"]["title"]["subtitle"]["text"]
 
 
 def test_steps_that_were_done_again_after_a_crash_count_once():

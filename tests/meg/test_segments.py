@@ -160,7 +160,7 @@ def test_subject_and_session_come_from_the_name_or_the_file(path, info, expected
 def test_subjects_on_both_sides_are_named():
     found = [Source(f"{number}.fif", 5000, subject=subject) for number, subject in enumerate(["01", "01", "02", ""])]
     split = [Stretch(0, "train", 0, 1), Stretch(1, "eval", 0, 1), Stretch(2, "train", 0, 1), Stretch(3, "eval", 0, 1)]
-    assert "1 subject(s) are in both parts (01)" in shared_subjects(found, split)[0]
+    assert "1 subject is in both parts (01)" in shared_subjects(found, split)[0]
     assert shared_subjects(found, split[1:]) == ()
 
 

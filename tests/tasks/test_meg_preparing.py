@@ -261,7 +261,7 @@ def test_a_copy_counts_once(corpus, tmp_path):
 def test_subjects_on_both_sides_are_told(corpus, tmp_path):
     pair = tuple(corpus / f"sub-01_ses-0{number}_meg.fif" for number in (1, 2))
     summary = prepare_meg(ask(pair, tmp_path / "prepared", split_ratio=0.5))
-    assert any("subject(s) are in both parts (01)" in warning for warning in summary.warnings)
+    assert any("1 subject is in both parts (01)" in warning for warning in summary.warnings)
 
 
 def test_what_is_there_is_not_overwritten_unasked(corpus, done, tmp_path):

@@ -190,8 +190,10 @@ def test_what_is_asked_of_the_preparation_is_what_the_page_says(parts, monkeypat
     study_id = made.recording.simulate(ME, PAGE, silent)[0]
     card, about, further = prepare(made, study_id, low=None, rate=100, segment=4.0, split=0.7, notch="")
     assert (card.visible, further.visible) == (False, True)
-    for told in ("2 segments", "(40 s) to train on", "1 segment", "<td>train, eval</td>", "shorter than a segment"):
+    for told in ("2 segments", "(40 s) to train on", "1 segment", "<td>train, eval</td>", "shorter than a segment",
+                 "sensors matched", "<td>by name</td>", "bad channels", "<td>MEG0012</td>"):  # fmt: skip
         assert told in about
+    assert "subject" not in about  # nobody has one
     (request,) = asked
     assert (request.segment_length, request.split_ratio) == (400, 0.7)
     wanted = request.preparation
@@ -238,7 +240,8 @@ def test_a_model_is_trained_watched_and_used(prepared):
     run_id = train(made, study_id, steps=30)
     assert wait_for(made, run_id, "finished", "failed") == "finished"
     card, stop, resume, curves, timer, shown = made.runs.watch(run_id, "")
-    assert "30 steps" in card.value
+    # What the run measured itself, 4 s a step; a pause would not count.
+    assert "30 steps in 2 min." in card.value
     assert (stop.visible, resume.visible, timer.active) == (False, False, False)
     assert len(curves["figures"]) == 4
     assert "again" not in curves
@@ -284,7 +287,9 @@ def test_a_training_is_stopped_found_again_and_resumed(prepared):
     assert not made.use.offer(run_id)[0].interactive
     asked = made.runs.everything.get(run_id).run.folder / "stopping"
     asked.touch()
-    assert "Stopping: what was learned" in made.runs.watch(run_id, shown)[0].value
+    stopping = made.runs.watch(run_id, shown)[0].value
+    assert "Stopping: what was learned" in stopping
+    assert "the training goes on" not in stopping
     asked.unlink()
     made.runs.stop(run_id)
     assert wait_for(made, run_id, "stopped", "failed", "finished") == "stopped"
@@ -294,7 +299,7 @@ def test_a_training_is_stopped_found_again_and_resumed(prepared):
     assert (restored[0], restored[-1]) == (study_id, run_id)
     assert "2 segments" in restored[-3]
     card, stop, resume, *_ = made.runs.watch(run_id, shown)
-    assert "The last checkpoint is kept" in card.value
+    assert "After 20 steps. The last checkpoint is kept" in card.value
     assert (stop.visible, resume.visible) == (False, True)
     assert made.use.offer(run_id)[2].visible
     made.runs.resume(run_id)

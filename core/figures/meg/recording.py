@@ -51,7 +51,7 @@ def butterfly_figure(found: MegDescription) -> Figure:
     """Draw all channels over time on top of each other, a plot for each kind of sensor; bad ones apart."""
     kinds = kinds_of(found.sensors)
     traces = [trace for place, kind in enumerate(kinds) for trace in _lines(found, kind, place)]
-    heading = title("All channels over time", f"{counted(len(found.sensors), 'channel')}, {_duration(found)}")
+    heading = title("All channels over time", f"{counted(len(found.sensors), 'channel')}, {_stretch(found)}")
     drawn = _rows(kinds, heading, {"title": {"text": "seconds", "standoff": 6}})
     for place, kind in enumerate(kinds):
         limit = _limit(found, kind)
@@ -133,9 +133,12 @@ def _loudest(found: MegDescription, kind: str) -> str:
     return f"{found.sensors.names[own[int(peaks.argmax())]]} with {number(float(peaks.max()))} {look.unit}"
 
 
-def _duration(found: MegDescription) -> str:
-    rate = f"{found.sampling_rate:,.6g} Hz"
-    return f"{found.seconds:,.1f} s at {rate}"
+def _stretch(found: MegDescription) -> str:
+    """Say what is drawn: all of a short recording, the beginning of a long one."""
+    whole, drawn = f"{found.seconds:,.1f} s", float(found.times[-1]) if len(found.times) else 0.0
+    # The last point lies up to a decimated step before the end.
+    part = f"the first {drawn:,.0f} s of {whole}" if drawn < 0.9 * found.seconds else whole
+    return f"{part} at {found.sampling_rate:,.6g} Hz"
 
 
 # ---------------------------------------------------------------------------------------------------------- spectra

@@ -18,6 +18,8 @@ POINTS = 1_200
 
 SPLITS = {"train": ("training windows", MODEL_COLOURS[0]), "eval": ("held-out windows", MODEL_COLOURS[1])}
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 Lines = Sequence[Mapping[str, Any]]
 
 
@@ -63,11 +65,33 @@ def _nothing(_: Lines) -> tuple[float, str] | None:
     return None
 
 
+def _loss(value: float) -> str:
+    """Write a loss with three decimals: learning begins in the second one.
+
+    >>> _loss(3.4012)
+    '3.401'
+    """
+    return f"{value:.3f}" if math.isfinite(value) else number(value)
+
+
+def _rate(value: float) -> str:
+    """Write a learning rate; a small one with a power of ten, as on its axis.
+
+    >>> _rate(0.002), _rate(1.85e-5), _rate(0.0)
+    ('0.002', '1.85 × 10⁻⁵', '0')
+    """
+    if not 0 < value < 0.001:
+        return number(value)
+    digits, power = f"{value:.2e}".split("e")
+    return f"{float(digits):g} × 10{f'{int(power)}'.translate(_RAISED)}"
+
+
 CURVES = (
     Curve(
         "contrastive_loss", "Loss", "contrastive loss", _guessing,
         "For each masked moment the model picks the true code among K false ones. Guessing costs ln(K + 1), the dotted "
         "line; a model that learns falls below it, on held-out windows too.",
+        _loss,
     ),
     Curve(
         "contrastive_accuracy", "Accuracy", "share of masked moments", _chance,
@@ -83,6 +107,7 @@ CURVES = (
     Curve(
         "learning_rate", "Learning rate", "learning rate", _nothing,
         "It rises during the warm-up and then falls to zero at the last step.",
+        _rate,
         axis={"rangemode": "tozero", "exponentformat": "power"},
     ),
 )  # fmt: skip
