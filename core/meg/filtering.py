@@ -155,7 +155,7 @@ class Stream:
         if self._n_times < len(self.design.taps):
             raise DataError(
                 f"{self._file.path} is {length:.2f} s long; its filter needs at least {needed:.2f} s. Use a longer "
-                "recording, a higher --l-freq, or --notch none."
+                "recording, or prepare (and train) with a higher --l-freq and --notch none."
             )
 
     def use_only(self, used: np.ndarray) -> None:

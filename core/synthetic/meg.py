@@ -2,9 +2,8 @@
 
 The subject of the simulation follows several rhythmic stimuli at once, each with its own pace, as in studies with
 frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015). Each source answers its stimulus with a
-rhythm that keeps step with it through the whole recording, weakly while it is not attended to and strongly while it is.
-A row of spans says which one leads; in ``rest`` none does. A partner on the other side of the head answers a quarter of
-a cycle later.
+rhythm that keeps step with it, while it is attended to. A row of spans says which one leads; in ``rest`` none does. A
+partner on the other side of the head answers a quarter of a cycle later.
 
 A moment therefore follows from the moments around it, which self-supervision needs to have anything to learn, and the
 spans are labels that it was never told.
@@ -36,8 +35,8 @@ SPHERE_CENTRE = (0.0, 0.0, 0.04)
 """Metres in the frame of the head (x to the right ear, y to the nose, z up), as in MNE's default sphere."""
 
 LINE_FREQUENCY = 50.0
-SPAN_SECONDS = (2.0, 4.0)
-"""Shortest and longest span: a window of 2 s from a label's onset on lies inside."""
+SPAN_SECONDS = (8.0, 16.0)
+"""Shortest and longest span: longer than what a mask hides, so that the hidden part follows from what is seen."""
 
 LEAST_RATE = 100.0
 N_BACKGROUND = 120
@@ -114,10 +113,10 @@ class Levels:
     """
 
     response: float = 40e-9
-    unattended: float = 0.3
+    unattended: float = 0.0
     partner: float = 0.7
-    background: float = 3e-9
-    alpha: float = 4e-9
+    background: float = 2e-9
+    alpha: float = 2e-9
     magnetometer: float = 3e-15
     gradiometer: float = 3e-13
     knee: float = 1.0

@@ -136,14 +136,14 @@ def test_a_seed_gives_the_same_again_and_others_differ(raw):
 
 
 def test_labels_are_balanced_and_back_to_back():
-    spans = draw_spans(600, np.random.default_rng(0))
+    spans = draw_spans(2_400, np.random.default_rng(0))
     counts = [sum(span.label == label for span in spans) for label in LABELS]
     assert max(counts) - min(counts) <= 1 and min(counts) >= 25
     assert all(first.label != second.label for first, second in pairwise(spans))
     for first, second in pairwise(spans):
         assert second.onset == pytest.approx(first.onset + first.duration)
     assert all(SPAN_SECONDS[0] <= span.duration <= SPAN_SECONDS[1] for span in spans)
-    assert spans[-1].onset + spans[-1].duration <= 600
+    assert spans[-1].onset + spans[-1].duration <= 2_400
 
 
 def test_a_label_is_not_in_the_mean_of_a_sensor():

@@ -78,8 +78,12 @@ def test_a_damaged_record_of_a_run_is_a_sentence(tmp_path, damage):
         pretrain_meg(asked(tmp_path, resume=True))
 
 
-def test_resume_where_nothing_is_begins_and_says_so(tmp_path, caplog):
-    assert pretrain_meg(asked(tmp_path / "new", resume=True)).done
+def test_resume_where_nothing_is_is_refused_and_before_the_first_state_begins_and_says_so(tmp_path, caplog):
+    with pytest.raises(InputError, match="holds no run to go on with"):
+        pretrain_meg(asked(tmp_path / "new", resume=True))
+    pretrain_meg(asked(tmp_path / "begun", until=2))
+    (tmp_path / "begun" / "state.pt").unlink()
+    assert pretrain_meg(asked(tmp_path / "begun", resume=True)).done
     assert "begins at the first step" in caplog.text
 
 

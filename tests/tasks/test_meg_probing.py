@@ -250,7 +250,7 @@ def simulated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recordings")
     paths = [folder / f"sub-{k // 2}_ses-{k % 2}_meg.fif" for k in range(4)]
     for number, path in enumerate(paths):
-        simulate_meg(SimulateRequest(path, seconds=20.0, seed=number, subject=number // 2))
+        simulate_meg(SimulateRequest(path, seconds=60.0, seed=number, subject=number // 2))
     return tuple(paths)
 
 

@@ -176,6 +176,8 @@ def _take(place: "Place", request: PretrainRequest, data: "WindowData", held: Ex
             f"{request.output_dir} holds a run already ({', '.join(there)}). Go on with it with --resume, or choose "
             "another --output_dir."
         )
+    if request.resume and not watched and not there:
+        raise InputError(f"{request.output_dir} holds no run to go on with. Check --output_dir, or leave out --resume.")
     if request.resume and not watched and not (place.run / "state.pt").exists():
         log.warning("%s holds no state to go on from: the run begins at the first step.", place.run)
     now = {"settings": settings_facts(request.settings), "data": data.fingerprint}
