@@ -3,7 +3,8 @@
 The subject of the simulation follows several rhythmic stimuli at once, each with its own pace, as in studies with
 frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015). Each source answers its stimulus with a
 rhythm that keeps step with it, while it is attended to. A row of spans says which one leads; in ``rest`` none does. A
-partner on the other side of the head answers a quarter of a cycle later.
+partner on the other side of the head answers a quarter of a cycle later, as strongly: the left and the right of a pair
+differ in who comes first and in nothing else, so that power tells pairs apart and not sides.
 
 A moment therefore follows from the moments around it, which self-supervision needs to have anything to learn, and the
 spans are labels that it was never told.
@@ -79,11 +80,11 @@ class Pattern:
 
 
 PATTERNS: dict[str, Pattern] = {
-    "auditory_left": Pattern(7.0, "auditory_right"),
-    "auditory_right": Pattern(9.0, "auditory_left"),
+    "auditory_left": Pattern(8.0, "auditory_right"),
+    "auditory_right": Pattern(8.0, "auditory_left"),
     "visual": Pattern(12.0),
-    "motor_left": Pattern(15.0, "motor_right"),
-    "motor_right": Pattern(19.0, "motor_left"),
+    "motor_left": Pattern(17.0, "motor_right"),
+    "motor_right": Pattern(17.0, "motor_left"),
 }
 
 PARTNER_LAG = 0.25
@@ -114,9 +115,9 @@ class Levels:
 
     response: float = 40e-9
     unattended: float = 0.0
-    partner: float = 0.7
-    background: float = 2e-9
-    alpha: float = 2e-9
+    partner: float = 1.0
+    background: float = 3e-9
+    alpha: float = 4e-9
     magnetometer: float = 3e-15
     gradiometer: float = 3e-13
     knee: float = 1.0
