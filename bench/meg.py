@@ -1,4 +1,4 @@
-"""Speed of pre-training Meg2Vec beside transformers' own way, in one run: ``python -m bench.meg``.
+"""Pre-training of Meg2Vec: speed beside transformers' own way, and what it learns: ``python -m bench.meg``.
 
 The peer (:func:`peer_seconds`) is a loop written after transformers' wav2vec 2.0 pre-training example
 (run_wav2vec2_pretraining_no_trainer.py): its collator with numpy masks and negatives, its model class around the same
@@ -10,7 +10,7 @@ of processor time: use one thread and no readers (OMP_NUM_THREADS=1, --set num_w
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -83,11 +83,13 @@ class Waves:
 
 @dataclass
 class Side:
-    """Seconds of each step but the first, contrastive losses by step, and the share of the time spent on waiting."""
+    """Seconds of each step but the first, losses, accuracies and chances by step, and the share spent on waiting."""
 
     seconds: list[float]
     losses: list[float]
     waiting: float = 0.0
+    accuracies: list[float] = field(default_factory=list)
+    chances: list[float] = field(default_factory=list)
 
 
 def ours(settings: PretrainSettings, data: Waves, precision: str, steps: int) -> Side:
@@ -103,10 +105,13 @@ def ours(settings: PretrainSettings, data: Waves, precision: str, steps: int) ->
     told = replace(
         loop_settings(settings, ""), updates=steps, checkpoint_every=10**9, validate_every=10**9, log_every=1
     )
-    hooks = Hooks(
-        on_update=lambda _: marks.append(clock()),
-        on_log=lambda entry: side.losses.append(entry["contrastive_loss"]),
-    )
+
+    def keep(entry: dict[str, float]) -> None:
+        side.losses.append(entry["contrastive_loss"])
+        side.accuracies.append(entry["contrastive_accuracy"])
+        side.chances.append(entry["chance"])
+
+    hooks = Hooks(on_update=lambda _: marks.append(clock()), on_log=keep)
     train(model, PretrainStep(model, batches, settings, workers), told, None, hooks, accelerator)
     side.seconds, side.waiting = list(np.diff(marks)), batches.wait_share
     return side
@@ -219,6 +224,82 @@ def curves(settings: PretrainSettings, steps: int, rounds: int) -> Iterator[Row]
     yield Row(f"{settings.name}, contrastive loss after {steps} steps", told, "within the seeds' spread")
 
 
+# ------------------------------------------------------------------------------------------------------------ learning
+
+FEW = ("in_channels=16", "num_hidden_layers=2", "num_negatives=20", "batch_size=8", "precision=fp32")
+"""The acceptance test's settings beside 250 steps: sixteen channels, two layers, K = 20."""
+LAST = 50
+"""Steps at the end whose accuracy counts."""
+
+
+def noise(settings: PretrainSettings, steps: int, rounds: int) -> Iterator[Row]:
+    """Sixteen channels of white noise, which no model can predict, and of simulated MEG, with the same settings."""
+    from core.training.presets import window_frames, with_overrides
+
+    few = with_overrides(settings, [*FEW, f"max_steps={steps}", f"warmup_steps={steps // 5}"])
+    white = np.random.default_rng(0).standard_normal((16, 400 * RATE)).astype(np.float32)
+    for name, data in (("white noise", Waves(white, "white")), ("simulated MEG", simulated(16))):
+        for seed in range(rounds):
+            side = ours(replace(few, seed=seed), data, "fp32", steps)
+            found, chance = float(np.mean(side.accuracies[-LAST:])), float(np.mean(side.chances[-LAST:]))
+            n = LAST * few.batch_size * round(0.49 * window_frames(few, RATE))
+            spread = 1.96 * float(np.sqrt(chance * (1 - chance) / n))
+            told = f"{found:.4f} (chance {chance:.4f} +- {spread:.4f}, n = {n})"
+            yield Row(f"{name}, 16 channels, {steps} steps, K = 20, seed {seed}: contrastive accuracy", told, "-")
+
+
+def simulated(n_channels: int) -> Waves:
+    """Channels of six simulated recordings of four minutes, evenly spread over the helmet."""
+    from core.synthetic.meg import SimulationSettings, simulate_raw
+
+    parts = []
+    for seed in range(6):
+        raw = simulate_raw(SimulationSettings(seconds=240, seed=seed, subject=seed % 4))
+        raw.pick(np.linspace(0, 305, n_channels).astype(int), verbose="ERROR").filter(1, 40, verbose="ERROR")
+        parts.append(raw.get_data() / raw.get_data().std(axis=1, keepdims=True))
+    return Waves(np.concatenate(parts, axis=1).astype(np.float32), "simulated")
+
+
+def learning(settings: PretrainSettings, steps: int, rounds: int) -> Iterator[Row]:
+    """The whole way on simulated MEG: eight heads to train on, ten other heads to probe, controls beside."""
+    import tempfile
+
+    from core import tasks
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        train = [_recording(folder, "train", subject, seed, 150) for subject in range(8) for seed in range(2)]
+        probed = [_recording(folder, "probe", subject, 9, 120) for subject in range(20, 30)]
+        tasks.prepare_meg(tasks.PrepareRequest(tuple(train), folder / "data", split_ratio=0.88))
+        for seed in range(rounds):
+            told = replace(settings, numpy_data_dir=str(folder / "data"), seed=seed)
+            began = time.perf_counter()
+            result = tasks.pretrain_meg(tasks.PretrainRequest(told, folder / f"run{seed}"))
+            minutes = (time.perf_counter() - began) / 60
+            what = f"{told.name}, seed {seed}, {result.step} steps"
+            yield Row(f"{what}: minutes", f"{minutes:.1f}", "<= 20")
+            scores = {key: round(result.metrics[key], 3) for key in ("contrastive_accuracy", "chance", "perplexity")}
+            yield Row(f"{what}: held out", str(scores), "above chance, > 50")
+            request = tasks.ProbeRequest(str(folder / f"run{seed}" / "last"), tuple(probed))
+            found = tasks.probe_meg(request)
+            for score in found.scores:
+                low, high = score.interval
+                said = f"{score.score:.3f} [{low:.3f}, {high:.3f}] (n = {sum(found.counts.values())})"
+                yield Row(
+                    f"{what}: balanced accuracy of six labels, {score.name}", said, "model 10 points above random"
+                )
+
+
+def _recording(folder: Path, part: str, subject: int, seed: int, seconds: float) -> Path:
+    """Simulate one into a folder of its part."""
+    from core import tasks
+
+    (folder / part).mkdir(exist_ok=True)
+    path = folder / part / f"sub-{subject:02d}_ses-{seed}_meg.fif"
+    tasks.simulate_meg(tasks.SimulateRequest(path, seconds, 100 * subject + seed, subject))
+    return path
+
+
 def main() -> None:
     """Run the parts that were asked for and print one table."""
     from core.training.presets import resolve, with_overrides
@@ -232,7 +313,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the table there too")
     args = parser.parse_args()
     settings = with_overrides(resolve(args.preset), args.set)
-    parts = {"throughput": throughput, "curves": curves}
+    parts = {"throughput": throughput, "curves": curves, "noise": noise, "learning": learning}
     print_table(
         (row for name in args.parts.split(",") for row in parts[name](settings, args.steps, args.rounds)), args.json
     )

@@ -17,6 +17,8 @@ from core.checkpoints.heads import is_head
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+# In the order in which one needs what another makes.
+VERBS = ("models", "simulate-meg", "prepare", "pretrain", "embed", "layers", "emotion")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 
@@ -56,7 +58,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def after_commands(folder) -> dict[str, str]:
     """Standard output of each of README's commands, run as they stand."""
-    lines = [line for verb in ("models", "embed", "layers", "emotion") for line in commands(verb)]
+    lines = [line for verb in VERBS for line in commands(verb)]
     return {line: run(shlex.split(line)[1:], folder).stdout for line in lines}
 
 
@@ -67,7 +69,7 @@ def after_python(folder) -> list[str]:
 
 
 def test_there_is_something_to_run():
-    assert all(commands(verb) for verb in ("models", "embed", "layers", "emotion"))
+    assert all(commands(verb) for verb in VERBS)
     assert blocks("python") and blocks("matlab")
 
 
@@ -117,7 +119,7 @@ def test_readme_lists_the_flags_of_a_verb_and_no_others(verb, heading):
     first_column = " ".join(re.findall(r"^\|(.*?)\|", section, re.MULTILINE))
     shown = set(re.findall(r"--[a-z][a-z-]*", first_column))
     # How a model runs is explained once, with embed.
-    running = {"--device", "--engine", "--precision", "--chunk-seconds", "--context-seconds", "--channel"}
+    running = {"--numpy-rate", "--device", "--engine", "--precision", "--chunk-seconds", "--context-seconds", "--channel"}
     assert shown | running == flags(verb) | running
 
 

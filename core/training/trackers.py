@@ -63,12 +63,15 @@ def open_trackers(settings: TrackerSettings) -> Iterator[OnLog]:
     Raises:
         InputError, MissingPackage: as :func:`check_trackers`; or Weights & Biases does not start.
     """
+    from accelerate import PartialState
+
     check_trackers(settings.names)
     started: list[GeneralTracker] = []
     with ExitStack() as held:
 
         def on_log(entry: Mapping[str, Any]) -> None:
             if not started:
+                PartialState()  # Accelerate's trackers log through it; a run of several processes has made it before
                 for name in settings.names:
                     started.append(_start(name, settings, entry["step"]))
                     held.callback(started[-1].finish)

@@ -18,6 +18,13 @@ class Planted:
     line: float | None = 50.0
 
 
+def names_and_kinds(channels=306):
+    from core.meg.layouts import layout
+
+    sensors = layout("neuromag306")
+    return sensors.names[:channels], sensors.kinds[:channels]
+
+
 def make_raw(planted=Planted(), values=None):
     """A RawArray of white noise: 1e-12 T/m in gradiometers, 5e-14 T in magnetometers, or values."""
     import mne

@@ -1,6 +1,7 @@
 """Trackers: TensorBoard's own reader and Weights & Biases' own files give back what was logged."""
 
 import json
+import time
 
 import pytest
 
@@ -51,10 +52,14 @@ def test_tensorboard_shows_what_metrics_jsonl_says_and_goes_on_after_a_kill(tmp_
 def test_wandb_keeps_the_run_in_its_folder_and_goes_on_with_it(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     trained(tmp_path, ["wandb"], stop_after(4))
+    time.sleep(1.1)  # W&B names a run's folder by the second
     lines = trained(tmp_path, ["wandb"])
     runs = sorted(path for path in (tmp_path / "wandb").iterdir() if path.name.startswith("offline-run"))
     assert len({path.name.rsplit("-", 1)[1] for path in runs}) == 1
-    logged = {number: row for path in runs for number, row in wandb_history(path)}
+    end, logged = time.monotonic() + 30, {}
+    while len(logged) < 6 and time.monotonic() < end:  # W&B's own process writes the files
+        logged = {number: row for path in runs for number, row in wandb_history(path)}
+        time.sleep(0.1)
     told = {line["step"]: line["loss"] for line in lines if line["split"] == "train"}
     assert {number: row["train/loss"] for number, row in logged.items()} == pytest.approx(told)
     assert {number for number, row in logged.items() if "eval/loss" in row} == {3, 6}
