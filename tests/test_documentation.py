@@ -119,7 +119,15 @@ def test_readme_lists_the_flags_of_a_verb_and_no_others(verb, heading):
     first_column = " ".join(re.findall(r"^\|(.*?)\|", section, re.MULTILINE))
     shown = set(re.findall(r"--[a-z][a-z-]*", first_column))
     # How a model runs is explained once, with embed.
-    running = {"--numpy-rate", "--device", "--engine", "--precision", "--chunk-seconds", "--context-seconds", "--channel"}
+    running = {
+        "--numpy-rate",
+        "--device",
+        "--engine",
+        "--precision",
+        "--chunk-seconds",
+        "--context-seconds",
+        "--channel",
+    }
     assert shown | running == flags(verb) | running
 
 

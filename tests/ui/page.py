@@ -184,7 +184,10 @@ class MegPage(TabPage):
 
     def seed(self, number: int) -> None:
         self.page.get_by_text("Seed and device").click()
-        self.page.locator("#pretrain-seed input").fill(str(number))
+        field = self.page.locator("#pretrain-seed input")
+        field.fill(str(number))
+        field.press("Tab")  # it counts once the field is left
+        self.page.wait_for_timeout(500)
 
     def wait_for_state(self, name: str) -> None:
         """Wait for the heading of the card: "Stopped" or "Finished"."""
