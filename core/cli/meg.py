@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STOPPED = 143
-"""Exit code of a training that was asked to stop and can go on."""
-
 PREPARE = """\
 Filter MEG recordings, bring them to one sensor layout and rate, and cut them into segments to train on. Recordings are
 split into parts for training and for evaluation before they are cut."""
@@ -220,6 +217,7 @@ def pretrain(args: argparse.Namespace) -> int:
     from core.arrays import ignore_progress
     from core.embed.team import is_main_process
     from core.records import to_plain
+    from core.training.runs import STOPPED
 
     settings = _pretrain_settings(args)
     folder = args.output_dir or args.run_folder or Path("runs") / settings.name

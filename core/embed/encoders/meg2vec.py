@@ -11,11 +11,10 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
-from core.embed.encoder import BlockBuffer, Encoder, EncoderSpec, FeatureStream, Runners, states_module
-from core.embed.encoders.wav2vec2 import LocalNetwork, Projected
+from core.embed.encoder import BlockBuffer, EncoderSpec, FeatureStream, Runners
+from core.embed.encoders.wav2vec2 import ConvolutionEncoder, LocalNetwork
 from core.errors import CheckpointError, InputError, StrataError
 from core.models.loaded import LoadedModel
 from core.models.meg2vec import frame_clock
@@ -80,7 +79,7 @@ class HeldRecording:
         """There is nothing to close."""
 
 
-class Meg2VecEncoder(Encoder):
+class Meg2VecEncoder(ConvolutionEncoder):
     """The encoder contract for Meg2Vec."""
 
     time_axis = MappingProxyType({"local": 1, "states": 0})
@@ -100,21 +99,6 @@ class Meg2VecEncoder(Encoder):
             notes=_notes(loaded),
         )
         self.local = LocalNetwork(loaded.model.feature_extractor.conv_layers).eval()
-
-    def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
-        """See :class:`Encoder`."""
-        model = self.loaded.model
-        tail = Projected(model.feature_projection, model.encoder)
-        return {"local": self.local, "states": states_module(tail, model.encoder.layers, layers, self.spec.n_layers)}
-
-    def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
-        """See :class:`Encoder`."""
-        clock, generator = self.spec.clock, torch.Generator().manual_seed(0)
-        n_samples = max(clock.min_samples, round(seconds * clock.sampling_rate))
-        if network == "states":
-            return (torch.randn(clock.n_frames(n_samples), self.local.n_features, generator=generator),)
-        kernel, bias = self._convolution()
-        return torch.randn(kernel.shape[1], n_samples, generator=generator), kernel, bias
 
     def noise(self, seconds: float) -> Any:
         """See :class:`Encoder`."""
@@ -166,15 +150,9 @@ class Meg2VecEncoder(Encoder):
             weights = self.loaded.model.sensor_attention.cpu().weights(tensors)[0].numpy()
         return lambda start, stop: (weights @ signal.read(start, stop)).astype(np.float32, copy=False)
 
-    def _convolution(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Kernel (out, channels, k) and bias (out,) of the first layer, on the CPU."""
-        conv = self.local.first.conv
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().cpu()
-        return conv.weight.detach().cpu(), bias
-
     def _first_layer(self, n_samples: int, read: ReadValues) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias of the first layer, with the group norm of the whole recording folded in."""
-        kernel, bias = self._convolution()
+        kernel, bias = self.convolution()
         if not self.local.grouped:
             return kernel.numpy(), bias.numpy()
         norm = self.local.first.layer_norm

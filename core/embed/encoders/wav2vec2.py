@@ -79,7 +79,40 @@ class Projected(nn.Module):
         return self.transformer(hidden).last_hidden_state
 
 
-class Wav2Vec2Encoder(Encoder):
+class ConvolutionEncoder(Encoder):
+    """What encoders of a convolution stack and a transformer share, whatever the channels that go in.
+
+    Attributes:
+        loaded: The model.
+        local: Its convolutions.
+    """
+
+    loaded: LoadedModel
+    local: LocalNetwork
+
+    def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
+        """See :class:`Encoder`."""
+        model = self.loaded.model
+        tail = Projected(model.feature_projection, model.encoder)
+        return {"local": self.local, "states": states_module(tail, model.encoder.layers, layers, self.spec.n_layers)}
+
+    def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
+        """See :class:`Encoder`."""
+        clock, generator = self.spec.clock, torch.Generator().manual_seed(0)
+        n_samples = max(clock.min_samples, round(seconds * clock.sampling_rate))
+        if network == "states":
+            return (torch.randn(clock.n_frames(n_samples), self.local.n_features, generator=generator),)
+        kernel, bias = self.convolution()
+        return torch.randn(kernel.shape[1], n_samples, generator=generator), kernel, bias
+
+    def convolution(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Kernel (out, in, k) and bias (out,) of the first layer, without the norm."""
+        conv = self.local.first.conv
+        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().cpu()
+        return conv.weight.detach().cpu(), bias
+
+
+class Wav2Vec2Encoder(ConvolutionEncoder):
     """The encoder contract for models with a convolution stack on raw samples."""
 
     def __init__(self, loaded: LoadedModel) -> None:
@@ -97,22 +130,6 @@ class Wav2Vec2Encoder(Encoder):
             context_seconds=max(CONTEXT_SECONDS, _positional_reach(config) * clock.stride_seconds),
         )
         self.local = LocalNetwork(loaded.model.feature_extractor.conv_layers).eval()
-
-    def networks(self, layers: tuple[int, ...]) -> dict[str, nn.Module]:
-        """See :class:`Encoder`."""
-        model = self.loaded.model
-        tail = Projected(model.feature_projection, model.encoder)
-        return {"local": self.local, "states": states_module(tail, model.encoder.layers, layers, self.spec.n_layers)}
-
-    def example(self, network: str, seconds: float) -> tuple[torch.Tensor, ...]:
-        """See :class:`Encoder`."""
-        clock, generator = self.spec.clock, torch.Generator().manual_seed(0)
-        n_samples = max(clock.min_samples, round(seconds * clock.sampling_rate))
-        if network == "states":
-            return (torch.randn(clock.n_frames(n_samples), self.local.n_features, generator=generator),)
-        conv = self.local.first.conv
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().cpu()
-        return torch.randn(1, n_samples, generator=generator), conv.weight.detach().cpu(), bias
 
     def open(self, signal: "Signal", runners: Runners) -> FeatureStream:
         """Measure the whole recording, then stream its features."""
