@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.errors import DataError, InputError
 from core.tasks.meg.requests import PretrainRequest, PretrainResult
-from core.training.presets import settings_facts, validated
+from core.training.presets import validated
 from core.training.pretrain_settings import PretrainSettings
 
 if TYPE_CHECKING:
