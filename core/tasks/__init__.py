@@ -33,7 +33,7 @@ from core.tasks.layerwise import LayersAnalysis, analyse_layers
 from core.tasks.meg.choices import describe_window, find_meg, meg_layouts
 from core.tasks.meg.describing import describe_meg
 from core.tasks.meg.preparing import prepare_meg
-from core.tasks.meg.pretraining import pretrain_meg, read_pretrain_settings, trained_checkpoint, with_data
+from core.tasks.meg.pretraining import pretrain_meg, read_pretrain_settings, with_data
 from core.tasks.meg.probe_text import probe_as_text
 from core.tasks.meg.probing import probe_meg
 from core.tasks.meg.requests import (
@@ -49,6 +49,7 @@ from core.tasks.meg.requests import (
 )
 from core.tasks.meg.simulation import simulate_meg
 from core.tasks.meg.words import prepared_as_text
+from core.tasks.pretrain_run import trained_checkpoint
 from core.tasks.result_folder import check_results_target
 
 __all__ = [
