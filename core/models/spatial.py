@@ -54,17 +54,20 @@ class SpatialEmbedding(nn.Module):
         Raises:
             InputError: Ids that are not whole numbers from 0 to ``num_sites``.
         """
-        self.check(site_ids)
-        found = functional.embedding(site_ids.long(), self.weight, padding_idx=NO_SITE)
-        projected: torch.Tensor = self.projection(self.dropout(found))
+        projected: torch.Tensor = self.projection(self.dropout(self.rows(site_ids)))
         return projected.masked_fill((site_ids == NO_SITE)[..., None], 0.0)
 
-    def check(self, site_ids: torch.Tensor) -> None:
-        """Refuse what is no site id.
+    def rows(self, site_ids: torch.Tensor) -> torch.Tensor:
+        """The embeddings (..., dim) of site ids (...); zeros where the id is 0.
 
         Raises:
             InputError: Ids that are not whole numbers from 0 to ``num_sites``.
         """
+        self._check(site_ids)
+        found = functional.embedding(site_ids.long(), self.weight, padding_idx=NO_SITE)
+        return found.masked_fill((site_ids == NO_SITE)[..., None], 0.0)
+
+    def _check(self, site_ids: torch.Tensor) -> None:
         kind = site_ids.dtype
         if kind == torch.bool or kind.is_floating_point or kind.is_complex:
             raise InputError(
