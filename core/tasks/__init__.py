@@ -49,8 +49,10 @@ from core.tasks.meg.requests import (
 )
 from core.tasks.meg.simulation import simulate_meg
 from core.tasks.meg.words import prepared_as_text
-from core.tasks.pretrain_run import trained_checkpoint
+from core.tasks.pretrain_run import checkpoint_in, trained_checkpoint
 from core.tasks.result_folder import check_results_target
+from core.tasks.sites.requests import SiteSettings, SiteTrainRequest
+from core.tasks.sites.training import read_site_settings, train_sites
 
 __all__ = [
     "INTENDED_USE",
@@ -72,9 +74,12 @@ __all__ = [
     "ProbeRequest",
     "SimulateRequest",
     "Simulation",
+    "SiteSettings",
+    "SiteTrainRequest",
     "TrainedHead",
     "analyse_layers",
     "check_results_target",
+    "checkpoint_in",
     "classify_emotion",
     "describe_meg",
     "describe_window",
@@ -100,11 +105,13 @@ __all__ = [
     "read_emotion",
     "read_mapping",
     "read_pretrain_settings",
+    "read_site_settings",
     "simulate_meg",
     "summarise_emotion",
     "summarise_layers",
     "timeline_rows",
     "train_emotion",
+    "train_sites",
     "trained_checkpoint",
     "with_data",
     "write_emotion",
