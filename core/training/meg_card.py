@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from core.models.model_input import to_preprocessor
-from core.training.loop_settings import Progress
 from core.training.presets import describe_window
 from core.training.pretrain_settings import PretrainSettings
 
@@ -89,7 +86,7 @@ class Meg2VecTrained:
         """How recordings become windows."""
         return to_preprocessor(self.recordings.model_input)
 
-    def files(self, model: nn.Module, progress: Progress) -> Mapping[str, Callable[[Path], None]]:
+    def files(self, n_windows: int) -> Mapping[str, Callable[[Path], None]]:
         """None."""
         return {}
 

@@ -57,8 +57,8 @@ class Trained(Protocol):
         """What only a person can say, of a checkpoint in a folder of this name."""
         ...
 
-    def files(self, model: nn.Module, progress: Progress) -> Mapping[str, Callable[[Path], None]]:
-        """Files beside those that every checkpoint has: what writes each, by name."""
+    def files(self, n_windows: int) -> Mapping[str, Callable[[Path], None]]:
+        """Files beside those that every checkpoint has, after training on so many windows: what writes each, by name."""
         ...
 
 
@@ -92,8 +92,14 @@ class Exporter:
             training,
             dict(self.trained.card(folder.name)),
             preparation=self.trained.preparation(),
-            files=self.trained.files(model, progress),
+            files=self.trained.files(progress.update * self._windows),
         )
+
+    @property
+    def _windows(self) -> int:
+        """Of a step."""
+        settings, processes = self.settings, self.running.get("processes", 1)
+        return int(settings.batch_size * settings.gradient_accumulation_steps * processes)
 
     def last_step(self) -> int:
         """Steps of the last checkpoint; 0 before there is one."""

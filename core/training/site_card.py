@@ -9,7 +9,6 @@ import numpy as np
 from torch import nn
 
 from core.sites.preprocessor import to_preprocessor
-from core.training.loop_settings import Progress
 from core.training.site_presets import describe_grid
 from core.training.site_settings import SiteSettings
 from core.training.site_watch import npz_bytes, site_embeddings
@@ -112,10 +111,9 @@ class SitesTrained:
         """How recordings become grids, and the sites."""
         return to_preprocessor(self.recordings.site_input)
 
-    def files(self, model: nn.Module, progress: Progress) -> Mapping[str, Callable[[Path], None]]:
+    def files(self, n_windows: int) -> Mapping[str, Callable[[Path], None]]:
         """What an analysis of the sites needs beside the model."""
-        windows = self.settings.batch_size * self.settings.gradient_accumulation_steps
-        seen = self.grids.shown(progress.update * windows, len(self.untrained))
+        seen = self.grids.shown(n_windows, len(self.untrained))
         content = npz_bytes(
             untrained=self.untrained,
             signal_correlation=self.recordings.signal_correlation.astype(np.float64),
