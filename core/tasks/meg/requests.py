@@ -141,7 +141,7 @@ class ProbeRequest:
     model: str
     recordings: tuple[Path, ...]
     target: str = "label"
-    window_seconds: float = 2.0
+    window_seconds: float = 0.5
     layers: str = "all"
     controls: tuple[str, ...] = ("random", "band-power", "riemann")
     device: str = "auto"
