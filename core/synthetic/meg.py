@@ -111,8 +111,8 @@ class Levels:
 
     response: float = 40e-9
     unattended: float = 0.0
-    background: float = 4.5e-9
-    alpha: float = 5e-9
+    background: float = 3e-9
+    alpha: float = 4e-9
     magnetometer: float = 3e-15
     gradiometer: float = 3e-13
     knee: float = 1.0
