@@ -130,7 +130,8 @@ class ProbeRequest:
         model: Bundled name or folder of a trained Meg2Vec.
         recordings: With annotations; at least two, for folds of whole recordings.
         target: ``label`` (the annotations), ``subject`` or ``session`` (from the recordings: the leakage probe).
-        window_seconds: Of each example: from the annotation's onset on, or the windows that a leakage probe cuts.
+        window_seconds: Of each example: from the annotation's onset on, and side by side in longer annotations; or the
+            windows that a leakage probe cuts.
         layers: As in ``embed``.
         controls: Of ``random`` (same architecture, random weights), ``band-power``, ``riemann`` (tangent space).
         seed: Of the random weights and of the bootstrap.
