@@ -89,9 +89,7 @@ def _add_similarity(parser: argparse.ArgumentParser) -> None:
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
-    parser.add_argument(
-        "--input", required=True, type=Path, metavar="FILE", help="recording to show to the model"
-    )
+    parser.add_argument("--input", required=True, type=Path, metavar="FILE", help="recording to show to the model")
     parser.add_argument("--sites", required=True, type=_pair, metavar="A,B", help="two sites, by name or number")
     parser.add_argument("--source", default="", metavar="S", help="site whose signal is shown (default: the first)")
     parser.add_argument(
@@ -136,6 +134,8 @@ def train(args: argparse.Namespace) -> int:
         until=args.until,
     )
     speaks = is_main_process()
+    if not speaks:
+        logging.getLogger("core").setLevel(logging.ERROR)  # what the first process says is said once
     result = tasks.train_sites(request, console.progress() if speaks else ignore_progress, args.run_folder)
     if not speaks:
         return 0

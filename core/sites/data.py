@@ -76,7 +76,9 @@ class Mapped:
         Raises:
             InputError: the recording does not hold one of them.
         """
-        places = {int(site): place for place, site in enumerate(self.ids)}
+        if np.asarray(sites).dtype.kind not in "iu":
+            raise InputError(f"Got site ids of type {np.asarray(sites).dtype}; expected whole numbers from 1 on.")
+        places = {int(site): place for place, site in enumerate(self.ids) if site}
         unknown = [int(site) for site in sites if int(site) not in places]
         if unknown:
             raise InputError(f"{self.name} does not hold the sites {listed([str(one) for one in unknown])}.")
@@ -175,10 +177,12 @@ def open_site_data(
     with ExitStack() as opened, ExitStack() as maps:
         recordings, notes = _open_all(paths, settings, opened)
         names = short_names([one.path for one in recordings])
-        groupings = [_grouping(one, name, table) for one, name in zip(recordings, names, strict=True)]
+        groupings = [grouping_of(one, name, table) for one, name in zip(recordings, names, strict=True)]
         union = union_of(groupings, names)
         _require_sites(union, groupings, names, settings.patches)
         plan = Plan(settings.patches, settings.sampling_rate or recordings[0].sampling_rate)
+        for one in recordings:
+            plan.require_band(one)
         good = [good_columns(one, plan) for one in recordings]
         split = split_columns(names, good, settings.patches, settings.split)
         _assert_apart(split, plan, settings.split.gap_seconds)
@@ -228,7 +232,8 @@ def without_flat(recording: SiteRecording) -> SiteRecording:
     return replace(recording.take(np.flatnonzero(~flat)), left_out=left_out, warnings=(*recording.warnings, told))
 
 
-def _grouping(recording: SiteRecording, name: str, table: SiteTable | None) -> Grouping:
+def grouping_of(recording: SiteRecording, name: str, table: SiteTable | None) -> Grouping:
+    """Which channels of a recording are which site: each its own, or as a table has it."""
     if table is not None:
         return table.group(recording.sites, name)
     return channels_as_sites(recording.sites, recording.regions)
@@ -250,7 +255,7 @@ def _require_sites(union: Union, groupings: Sequence[Grouping], names: Sequence[
 
 def good_columns(recording: SiteRecording, plan: Plan) -> list[tuple[int, int]]:
     """Columns ``[start, stop)`` whose windows touch nothing that annotations mark as bad."""
-    n = plan.n_columns(int(np.ceil(recording.n_times * plan.rate / recording.sampling_rate - 1e-6)))
+    n = plan.n_columns(int(recording.n_times * plan.rate / recording.sampling_rate + 1e-6))
     begin = plan.starts(0, n) / plan.rate
     good = np.ones(n, dtype=bool)
     for start, stop in recording.bad_spans:
@@ -296,8 +301,7 @@ def _assemble(
     stretches: dict[str, list[Stretch]] = {"train": [], "eval": []}
     for one in split:
         home = by_number[one.recording]
-        stop = min(one.stop, home.power.n_columns)
-        stretches[one.part].append(Stretch(home.name, one.start, stop, tuple(sorted(map(int, home.ids)))))
+        stretches[one.part].append(Stretch(home.name, one.start, one.stop, tuple(sorted(map(int, home.ids)))))
 
     def read(stretch: Stretch, first: int, stop: int) -> np.ndarray:
         return mapped[stretch.recording].read(first, stop, np.array(stretch.sites))

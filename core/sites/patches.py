@@ -48,13 +48,26 @@ class Plan:
         high = self.patches.h_freq
         if high > self.rate / 2:
             raise InputError(
-                f"Got rows up to {high:g} Hz at a sampling rate of {self.rate:g} Hz; expected at most {self.rate / 2:g} "
-                "Hz. Lower h_freq, or raise the sampling rate if the recordings have more."
+                f"Got rows up to {high:g} Hz at a sampling rate of {self.rate:g} Hz; expected at most "
+                f"{self.rate / 2:g} Hz. Lower h_freq, or raise the sampling rate if the recordings have more."
             )
         if self.window < 4:
             raise InputError(
                 f"A window of {self.patches.window_seconds:g} s holds {self.window} samples at {self.rate:g} Hz; "
                 "expected at least 4. Make it longer."
+            )
+
+    def require_band(self, recording: SiteRecording) -> None:
+        """Refuse a recording that was sampled too slowly for the highest row.
+
+        Raises:
+            DataError: it was; a higher rate cannot be made up.
+        """
+        high = self.patches.h_freq
+        if high > recording.sampling_rate / 2:
+            raise DataError(
+                f"{recording.path} was recorded at {recording.sampling_rate:g} Hz and holds nothing above "
+                f"{recording.sampling_rate / 2:g} Hz; the grids reach {high:g} Hz. Lower h_freq, or leave it out."
             )
 
     @property
@@ -161,8 +174,8 @@ def raw_blocks(recording: SiteRecording) -> Iterator[np.ndarray]:
             names = [recording.sites.names[row] for row in np.flatnonzero(broken.any(1))]
             second = (start + int(broken.any(0).argmax())) / recording.sampling_rate
             raise DataError(
-                f"{recording.path} holds NaN or infinite values in {listed(names)}, first at {second:.3f} s. Mark those "
-                "channels as bad or cut the stretch out, and save it again."
+                f"{recording.path} holds NaN or infinite values in {listed(names)}, first at {second:.3f} s. Mark "
+                "those channels as bad or cut the stretch out, and save it again."
             )
         yield block
 
@@ -304,6 +317,6 @@ def _write(file: BinaryIO, values: np.ndarray) -> None:
 
 def _no_space(error: OSError) -> OutputError:
     return OutputError(
-        f"Maps of log power cannot be kept in a temporary file ({error.strerror or error}). An hour of 64 sites with 128 "
-        "rows takes about 1.9 GB: free some space, or set TMPDIR to a folder on a larger disk."
+        f"Maps of log power cannot be kept in a temporary file ({error.strerror or error}). An hour of 64 sites with "
+        "128 rows takes about 1.9 GB: free some space, or set TMPDIR to a folder on a larger disk."
     )

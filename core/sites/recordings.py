@@ -7,7 +7,6 @@ sites of one family at a time, because only those can be compared: what lies bes
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +33,8 @@ MNE_SUFFIXES = (
     *(".nxe", ".data", ".mef", ".ds", ".con", ".sqd"),
 )
 """What is read by MNE; ``.npy`` is an array, and everything else is sound."""
+
+_FAMILY_NAMES = {"meg": "MEG", "ieeg": "intracranial", "eeg": "EEG"}
 
 _FARTHEST = 1.0
 """Metres; no site is farther from the middle of a head, and a microphone that is needs a table."""
@@ -93,7 +94,7 @@ class SiteRecording:
             raise InputError(f"Got samples {start} to {stop} of {self.name}; expected a range within {self.n_times}.")
         return np.asarray(self.values(start, stop), dtype=np.float64)
 
-    def take(self, channels: Sequence[int]) -> SiteRecording:
+    def take(self, channels: Sequence[int] | np.ndarray) -> SiteRecording:
         """The same recording with some of its channels; closing one closes both."""
         order, values = [int(one) for one in channels], self.values
         regions = tuple(self.regions[one] for one in order)
@@ -149,8 +150,7 @@ def open_meg_sites(path: Path, numpy_rate: float | None = None) -> SiteRecording
     """Open MEG of any system, by :func:`core.meg.reader.open_raw`."""
     from core.meg.reader import open_raw
 
-    file = open_raw(path, numpy_rate)
-    return _of_meg(file)
+    return _of_meg(open_raw(path, numpy_rate))
 
 
 def _is_bti(path: Path) -> bool:
@@ -175,14 +175,8 @@ def _open_mne(path: Path, montage: str, family: str) -> SiteRecording:
         raise DataError(f"{path} is truncated: its end is missing. Copy it again from its source.")
     chosen = family or _first_family(path, raw)
     if chosen == "meg":
-        return _of_meg(_meg_file(path))
+        return open_meg_sites(path)
     return _of_raw(path, raw, chosen, montage, tuple(f"MNE says of {path.name}: {one}" for one in heard))
-
-
-def _meg_file(path: Path) -> MegFile:
-    from core.meg.reader import open_raw
-
-    return open_raw(path)
 
 
 def _first_family(path: Path, raw: BaseRaw) -> str:
@@ -209,7 +203,7 @@ def _of_meg(file: MegFile) -> SiteRecording:
     plain = tuple(plain_name(name) for name in sites.names)
     sites = replace(sites, names=plain if len(set(plain)) == len(plain) else sites.names)
     warnings = (*file.warnings, *_beside(file.path, raw, MEG_KINDS))
-    return _from_raw(file.path, file.format, raw, picks, sites, left_out, warnings, file.simulated)
+    return _from_raw(file.path, raw, _Taken(file.format, picks, sites, left_out, warnings))
 
 
 def _of_raw(path: Path, raw: BaseRaw, family: str, montage: str, told: tuple[str, ...]) -> SiteRecording:
@@ -229,38 +223,40 @@ def _of_raw(path: Path, raw: BaseRaw, family: str, montage: str, told: tuple[str
             warnings = (*warnings, f"{path.name} has positions of its own; the montage {montage} is not used for it.")
     sites = Sensors(tuple(names), tuple(kinds[index] for index in picks), places, np.full((len(picks), 3), np.nan))
     warnings = (*told, *warnings, *_beside(path, raw, FAMILIES[family]))
-    return _from_raw(path, _format_of(raw), raw, picks, sites, left_out, warnings, _says_simulated(raw))
+    return _from_raw(path, raw, _Taken(_format_of(raw), picks, sites, left_out, warnings))
 
 
-def _from_raw(  # noqa: PLR0913
-    path: Path,
-    format_name: str,
-    raw: BaseRaw,
-    picks: list[int],
-    sites: Sensors,
-    left_out: dict[str, str],
-    warnings: tuple[str, ...],
-    simulated: bool,
-) -> SiteRecording:
+@dataclass(frozen=True)
+class _Taken:
+    """What is taken of a file: its format, channels by index, the sites they are, what is left out and said."""
+
+    format: str
+    picks: list[int]
+    sites: Sensors
+    left_out: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def _from_raw(path: Path, raw: BaseRaw, taken: _Taken) -> SiteRecording:
     def values(start: int, stop: int) -> np.ndarray:
         from core.meg.quiet import quiet_mne
 
         with quiet_mne(path):
-            block: np.ndarray = raw.get_data(picks=picks, start=start, stop=stop, verbose="ERROR")
+            block: np.ndarray = raw.get_data(picks=taken.picks, start=start, stop=stop, verbose="ERROR")
         return block
 
     return SiteRecording(
         path=path,
-        format=format_name,
-        sites=sites,
+        format=taken.format,
+        sites=taken.sites,
         sampling_rate=float(raw.info["sfreq"]),
         n_times=int(raw.n_times),
         sha256=_hash_all(path, raw),
-        regions=("",) * len(sites),
-        simulated=simulated,
+        regions=("",) * len(taken.sites),
+        simulated=_says_simulated(raw),
         bad_spans=_bad_spans(raw),
-        left_out=left_out,
-        warnings=(*warnings, *_named(path, left_out)),
+        left_out=taken.left_out,
+        warnings=(*taken.warnings, *_named(path, taken.left_out)),
         values=values,
         release=raw.close,
     )
@@ -300,9 +296,7 @@ def _beside(path: Path, raw: BaseRaw, taken: Sequence[str]) -> tuple[str, ...]:
         for name, members in FAMILIES.items()
         if not set(members) & set(taken)
     }
-    told = " and ".join(
-        f"{count} {name.replace('ieeg', 'intracranial').upper()}" for name, count in others.items() if count
-    )
+    told = " and ".join(f"{count} {_FAMILY_NAMES[name]}" for name, count in others.items() if count)
     return (f"{path.name} holds {told} channels beside, which are left out.",) if told else ()
 
 
@@ -317,7 +311,7 @@ def _bad_spans(raw: BaseRaw) -> tuple[tuple[float, float], ...]:
 
 def _format_of(raw: BaseRaw) -> str:
     name = type(raw).__name__.removeprefix("Raw")
-    return "Neuromag .fif" if name == "" else {"Fif": "Neuromag .fif", "BrainVision": "BrainVision"}.get(name, name)
+    return name or "Neuromag .fif"
 
 
 def _says_simulated(raw: BaseRaw) -> bool:
@@ -397,7 +391,7 @@ def _open_audio(path: Path) -> SiteRecording:
     with open_source(path) as source:
         info = source.info
         try:
-            samples = Samples(tempfile.TemporaryFile(prefix="strata-"), info.n_channels)
+            samples = Samples(tempfile.TemporaryFile(prefix="strata-"), info.n_channels)  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"Sound cannot be kept in a temporary file ({error}). Free some space.") from error
         try:

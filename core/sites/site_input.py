@@ -66,6 +66,11 @@ class PatchSettings:
         return self.grid_height // self.sites_per_grid
 
     @property
+    def reach_seconds(self) -> float:
+        """What of a recording a grid rests on, from its first window's beginning to its last one's end."""
+        return self.window_seconds + (self.grid_width - 1) * self.hop_seconds
+
+    @property
     def edges(self) -> np.ndarray:
         """Where the rows of a site begin and end, (rows_per_site + 1,) Hz, rising."""
         space = np.linspace if self.spacing == "linear" else np.geomspace

@@ -129,11 +129,11 @@ def _too_short(
 ) -> DataError:
     longest = max((stop - start for spans in good for start, stop in spans), default=0)
     has = patches.window_seconds + max(longest - 1, 0) * patches.hop_seconds if longest else 0.0
-    one = patches.window_seconds + (patches.grid_width - 1) * patches.hop_seconds
+    one = patches.reach_seconds
     needs = one if plan.ratio == 1 or plan.by == "recording" else 2 * one + plan.gap_seconds + patches.hop_seconds
     what = "a grid" if needs == one else f"a grid in each part and {plan.gap_seconds:g} s between them"
     return DataError(
         f"The longest usable stretch of {', '.join(names[:3])}{' and others' if len(names) > 3 else ''} lasts "
-        f"{has:.1f} s; {what} of {patches.grid_width} columns every {patches.hop_seconds:g} s needs {needs:.1f} s. Use a "
-        "longer recording, fewer columns (grid_width) or a shorter hop."
+        f"{has:.1f} s; {what} of {patches.grid_width} columns every {patches.hop_seconds:g} s needs {needs:.1f} s. Use "
+        "a longer recording, fewer columns (grid_width) or a shorter hop."
     )

@@ -1,7 +1,7 @@
 """A table of sites: which channel is which site, where it stands and in which region.
 
-Tab-separated or CSV with a header: ``name`` (the channel's), and as far as they are known ``x``, ``y``, ``z`` in metres,
-``region`` and ``site``. Channels with one ``site`` are taken as that site: the mean of their maps.
+Tab-separated or CSV with a header: ``name`` (the channel's), and as far as they are known ``x``, ``y``, ``z`` in
+metres, ``region`` and ``site``. Channels with one ``site`` are taken as that site: the mean of their maps.
 """
 
 import csv

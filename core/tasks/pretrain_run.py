@@ -24,10 +24,10 @@ RECORD = "run.json"
 """In the run's folder: what it was begun with."""
 
 _ITS_FILES = ("state.pt", "metrics.jsonl", RECORD, "best", "last")
-# What may be another when a run goes on. The number of steps is the loop's to judge: the schedule hangs on it.
+# What may be another when a run goes on: where things are and how they are computed, not what is learnt. Of the
+# precision the loop asks that it comes to the same: auto may be what was named before.
 _MAY_CHANGE = frozenset(
-    {"name", "max_steps", "max_minutes", "device", "num_workers", "use_tensorboard", "use_wandb", "wandb_project"}
-    | {"precision"}
+    {"name", "max_minutes", "device", "num_workers", "use_tensorboard", "use_wandb", "wandb_project", "precision"}
 )
 
 Begin = Callable[["Place", "Accelerator", "Watch"], "Outcome"]
@@ -162,9 +162,10 @@ def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any], asked: Aske
     changed = [name for name in new if name not in may_change and old.get(name) != new[name]]
     if changed:
         got = "; ".join(f"{name} was {old.get(name)} and is now {new[name]}" for name in changed)
+        steps = "The learning rate's schedule hangs on max_steps; to stop earlier, use --until. "
         raise InputError(
-            f"The run in {folder} was begun with other settings ({got}). Go on with those, or begin a new run in "
-            f"another {asked.option}."
+            f"The run in {folder} was begun with other settings ({got}). {steps if 'max_steps' in changed else ''}Go "
+            f"on with those, or begin a new run in another {asked.option}."
         )
 
 

@@ -58,7 +58,7 @@ class Trained(Protocol):
         ...
 
     def files(self, n_windows: int) -> Mapping[str, Callable[[Path], None]]:
-        """Files beside those that every checkpoint has, after training on so many windows: what writes each, by name."""
+        """What writes each file that only these checkpoints have, by name, after training on so many windows."""
         ...
 
 

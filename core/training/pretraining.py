@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.models.contrastive import diversity_gradient, diversity_loss, perplexity
 from core.models.pretrained import OwnForPreTraining
-from core.training.alarms import Alarms
+from core.training.alarms import Alarms, least_perplexity
 from core.training.batches import Batch, Batches, BatchPlan, Reader
 from core.training.contrastive_settings import ContrastiveSettings
 from core.training.group_scores import GroupScores
@@ -159,6 +159,7 @@ class PretrainStep:
             "chance": out.chance * out.n_masked / n,
             "diversity_loss": spread / n,
             "perplexity": perplexity(total, n) / parts,
+            "least_perplexity": least_perplexity(total.numel()),
             "masked_fraction": out.n_masked / tokens,
         }
 
@@ -209,6 +210,7 @@ class Evaluation:
             "chance": sums["chance"] / n,
             "diversity_loss": spread,
             "perplexity": float(perplexity(mass, n)),
+            "least_perplexity": least_perplexity(mass.numel()),
             "masked_fraction": n / (self.count * self.reader.n_tokens),
         }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from core.analysis.pairs import unit_rows
+from core.analysis.sites import site_similarity_matrix
 from core.embed.writers import replace_file
 from core.training.state import append_metrics, drop_later_metrics
 
@@ -48,7 +48,7 @@ class SiteWatch:
         append_metrics(path, {"step": step, "split": "eval", **by_measure})
         embeddings = site_embeddings(model, len(self.names))
         if embeddings is not None:
-            alike = site_cosines(embeddings).astype(np.float16)
+            alike = site_similarity_matrix(embeddings).astype(np.float16)
             content = npz_bytes(step=np.array(step), names=np.array(self.names), similarity=alike)
             replace_file(self.folder / SNAPSHOT, content)
 
@@ -60,12 +60,6 @@ def site_embeddings(model: nn.Module, n_sites: int) -> np.ndarray | None:
         return None
     rows: np.ndarray = spatial.weight.detach()[1 : n_sites + 1].float().cpu().numpy().copy()
     return rows
-
-
-def site_cosines(embeddings: np.ndarray) -> np.ndarray:
-    """(n, dim) to (n, n) cosines."""
-    directions = unit_rows(embeddings)
-    return directions @ directions.T
 
 
 def npz_bytes(**arrays: np.ndarray) -> bytes:

@@ -68,13 +68,13 @@ def with_data(settings: PretrainSettings, folder: Path) -> PretrainSettings:
 def open_data(settings: PretrainSettings, on_progress: OnProgress = ignore_progress) -> "WindowData":
     """Open the prepared folder, or LibriBrain, as the settings say.
 
+    Of several processes the first one reads the folder's files and compares them with their hashes.
+
     Raises:
-        DataError, InputError: It is not there, or cannot be read.
+        DataError, InputError: It is not there, cannot be read, or has changed since it was prepared.
     """
     if not settings.use_libribrain:
-        from core.meg.prepared import open_prepared
-
-        return open_prepared(Path(settings.numpy_data_dir))
+        return _open_prepared(Path(settings.numpy_data_dir), on_progress)
     from core.meg.libribrain import LibriBrainSettings, open_libribrain
 
     wanted = LibriBrainSettings(
@@ -85,6 +85,16 @@ def open_data(settings: PretrainSettings, on_progress: OnProgress = ignore_progr
         settings.libribrain_download,
     )
     return open_libribrain(wanted, on_progress)
+
+
+def _open_prepared(folder: Path, on_progress: OnProgress) -> "WindowData":
+    from core.embed.team import is_main_process
+    from core.meg.prepared import open_prepared
+
+    data = open_prepared(folder)
+    if is_main_process():
+        data.verify(on_progress)
+    return data
 
 
 def check_data(settings: PretrainSettings, data: "WindowData") -> None:
