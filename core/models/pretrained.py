@@ -77,7 +77,7 @@ class OwnModel(OwnPreTrainedModel):
 
 
 class OwnForPreTraining(OwnPreTrainedModel):
-    """A model, under its ``base_model_prefix``, and ``head`` with quantiser and contrastive loss: both the subclass's."""
+    """A model with quantiser and contrastive loss; model (as ``base_model_prefix``) and ``head`` are the subclass's."""
 
     def set_gumbel_temperature(self, temperature: float) -> None:
         """Set the temperature at which codes are drawn in training."""

@@ -57,7 +57,8 @@ class Wav2Vec2_2DConfig(Wav2Vec2Config):
         spatial_embed_dim: Numbers that describe a site.
         spatial_embed_dropout: Of these.
         spatial_init_std: Of these, before training.
-        spatial_attention_bias: Whether each head also weighs how alike two tokens' sites are.
+        spatial_attention_bias: Whether each head of each layer also adds to its logits the cosine of two tokens' site
+            embeddings, times a scale that it learns from 0 on. It takes heads x tokens x tokens numbers a grid.
     """
 
     model_type = "wav2vec2_2d"
@@ -136,6 +137,15 @@ class Wav2Vec2_2DOutput(Wav2Vec2BaseModelOutput):
         return super().__getitem__("last_hidden_state" if key == "x" else key)
 
 
+class PlaceNorm(nn.LayerNorm):
+    """Normalises the channels of each place of (batch, channels, rows, columns)."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The same shape."""
+        normed: torch.Tensor = super().forward(values.movedim(1, -1)).movedim(-1, 1)
+        return normed
+
+
 class ConvStage(nn.Module):
     """A 2-D convolution, a norm and an activation.
 
@@ -159,19 +169,13 @@ class ConvStage(nn.Module):
             padding=tuple((size - 1) // 2 for size in kernel),
             bias=config.conv_bias,
         )
-        self.per_place = config.feat_extract_norm == "layer"
-        grouped = nn.GroupNorm(dim, dim) if not stage else nn.Identity()
-        self.layer_norm = nn.LayerNorm(dim) if self.per_place else grouped
+        grouped = nn.Identity() if stage else nn.GroupNorm(dim, dim)
+        self.layer_norm = PlaceNorm(dim) if config.feat_extract_norm == "layer" else grouped
         self.activation = ACT2FN[config.feat_extract_activation]
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Turn (batch, channels, rows, columns) into the same of the next stage."""
-        values = self.conv(values)
-        if self.per_place:
-            values = self.layer_norm(values.movedim(1, -1)).movedim(-1, 1)
-        else:
-            values = self.layer_norm(values)
-        activated: torch.Tensor = self.activation(values)
+        activated: torch.Tensor = self.activation(self.layer_norm(self.conv(values)))
         return activated
 
 
@@ -325,7 +329,7 @@ class Wav2Vec2_2DModel(Wav2Vec2_2DPreTrainedModel, OwnModel):
         return features.reshape(batch, -1, features.shape[-1])
 
     def _biases(self, ids: torch.Tensor, grid: TokenGrid, dtype: torch.dtype) -> Sequence[torch.Tensor]:
-        """(batch, heads, tokens, tokens) for each layer: how alike two tokens' sites are, times what a head makes of it."""
+        """(batch, heads, tokens, tokens) for each layer: a head's scale times the cosine of two tokens' sites."""
         directions = functional.normalize(_over_tokens(self.spatial_embedding.rows(ids), grid), dim=-1)
         alike = (directions @ directions.transpose(1, 2))[:, None]
         return [(scale * alike).to(dtype) for scale in self.attention_scales]
