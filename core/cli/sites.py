@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BRIEF = (
+    *("n_sites", "spearman_distance", "p", "spearman_untrained", "spearman_signal", "spearman_signal_distance"),
+    "left_right_accuracy",
+)
+"""What ``similarity`` prints without ``--json``."""
+
 ABOUT = """\
 Recording sites: EEG, ECoG, sEEG or MEG sensors, or microphones. A 2-D wav2vec 2.0 learns a vector for each; these verbs
 train it, and say what it learned: who is alike, and whether that goes with where the sites are."""
@@ -164,60 +170,26 @@ def similarity(args: argparse.Namespace) -> int:
     found = tasks.site_similarity(request, console.progress())
     for warning in found.warnings:
         log.warning("%s", warning)
+    facts = tasks.summarise_sites(found) | {"left_right_accuracy": _left_right(found)}
     if args.json:
-        console.emit_json(similarity_facts(found))
+        console.emit_json(facts | {"files": {name: str(path) for name, path in found.files.items()}})
     else:
-        console.emit("".join(f"{name}: {_shown(value)}\n" for name, value in _brief(found).items()).encode())
+        console.emit("".join(f"{name}: {_shown(facts[name])}\n" for name in BRIEF).encode())
     return 0
 
 
-def similarity_facts(found: "SiteSimilarity") -> dict[str, Any]:
-    """What ``--json`` prints: the numbers of the statistics, and the files."""
-    from core.records import to_plain
-
-    facts: dict[str, Any] = to_plain(
-        {
-            **_brief(found),
-            "recoveries": list(found.recoveries),
-            "excluded": found.excluded,
-            "unseen": found.unseen,
-            "files": found.files,
-            "warnings": found.warnings,
-        }
-    )
-    return facts
+def _left_right(found: "SiteSimilarity") -> float | None:
+    """Share of sites whose nearest ones are of their own side; None where sides are not known."""
+    return next((one.accuracy for one in found.recoveries if one.what == "hemisphere"), None)
 
 
-def _brief(found: "SiteSimilarity") -> dict[str, Any]:
-    distance, untrained, signal = found.distance, found.untrained_distance, found.signal
-    by_what = {one.what: one for one in found.recoveries}
-    sides, regions = by_what.get("hemisphere"), by_what.get("region")
-    return {
-        "model": found.model,
-        "n_sites": len(found.names),
-        "spearman_distance": distance and distance.spearman,
-        "p": distance and distance.p,
-        "n_pairs": distance and distance.n_pairs,
-        "spearman_untrained": untrained and untrained.spearman,
-        "spearman_signal": signal and signal.spearman,
-        "spearman_signal_distance": found.signal_distance and found.signal_distance.spearman,
-        "left_right_accuracy": sides and sides.accuracy,
-        "left_right_p": sides and sides.p,
-        "region_accuracy": regions and regions.accuracy,
-        "region_p": regions and regions.p,
-    }
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "unknown"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
 
 
 def compare(args: argparse.Namespace) -> int:
     """Say by how much the same input differs under two sites."""
     from core import tasks
-    from core.records import to_plain
 
     request = tasks.CompareRequest(
         model=_model(args.model),
@@ -233,15 +205,12 @@ def compare(args: argparse.Namespace) -> int:
     found = tasks.compare_sites(request, console.progress())
     for warning in found.warnings:
         log.warning("%s", warning)
+    facts = tasks.summarise_comparison(found)
     if args.json:
-        console.emit_json(to_plain(found))
+        console.emit_json(facts | {"files": {name: str(path) for name, path in found.files.items()}})
     else:
-        lines = {
-            "Average difference": found.mean_difference,
-            "of the mean absolute state": found.relative,
-            f"{found.sites[0]} with itself": found.same_site,
-        }
-        console.emit("".join(f"{name}: {value:.4f}\n" for name, value in lines.items()).encode())
+        names = ("mean_difference", "relative", "same_site")
+        console.emit("".join(f"{name}: {facts[name]:.4g}\n" for name in names).encode())
     return 0
 
 
