@@ -50,8 +50,8 @@ class OwnPreTrainedModel(Wav2Vec2PreTrainedModel):
 class OwnModel(OwnPreTrainedModel):
     """From values to states.
 
-    A subclass has ``feature_projection``, ``masked_spec_embed``, and ``features(values, ...)``: (batch, tokens, conv_dim)
-    before any norm and mask, of values and of what says where they are.
+    A subclass has ``feature_projection``, ``masked_spec_embed``, and ``features(values, ...)``, which makes features
+    (batch, tokens, conv_dim), before any norm and mask, of values and of what says where they are.
     """
 
     def hide(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
