@@ -9,7 +9,7 @@ def make_lines(n_steps: int = 60, every: int = 10) -> list[dict]:
         row = {
             "step": step, "split": "train", "loss": 4.7 - share, "contrastive_loss": 4.62 - 0.9 * share,
             "contrastive_accuracy": 0.01 + 0.2 * share, "chance": 1 / 101, "diversity_loss": 0.8,
-            "perplexity": 30 + 200 * share, "masked_fraction": 0.49, "grad_norm": 1.0,
+            "perplexity": 30 + 200 * share, "least_perplexity": 50.0, "masked_fraction": 0.49, "grad_norm": 1.0,
             "learning_rate": 1e-3 * min(1, 5 * share) * (1 - share), "gumbel_temperature": 2.0,
             "windows_per_second": 20.0, "wall_seconds": 4.0 * step,
         }  # fmt: skip

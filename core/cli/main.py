@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import core
 from core.cli import console, embed, emotion, layers, meg, models
@@ -19,9 +20,17 @@ exit codes: 0 done, 2 the request could not be met (one line on stderr says why)
 stdout carries the result, stderr the log and the progress."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are a sentence, like all others; argparse would put the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where the flags are told, and exit with 2."""
+        self.exit(REFUSED, f"error: {message}. See {self.prog} --help.\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m core",
         description="Strata: speech and brain models, layer by layer.",
         epilog=EPILOG,

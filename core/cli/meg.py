@@ -91,6 +91,10 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--split-ratio", default=0.9, type=float, metavar="R", help="share that trains (default: 0.9)")
     group.add_argument(
+        "--split-by", default="recording", choices=("recording", "subject"),
+        help="subject: all recordings of one go to one part (default: recording)",
+    )  # fmt: skip
+    group.add_argument(
         "--gap-seconds", default=5.0, type=options.seconds, metavar="S",
         help="left out between the parts of a single recording (default: 5)",
     )  # fmt: skip
@@ -139,7 +143,7 @@ def _add_probe(parser: argparse.ArgumentParser) -> None:
         help="what is read: the annotations' labels, or who and when (default: label)",
     )  # fmt: skip
     parser.add_argument(
-        "--window-seconds", default=2.0, type=options.seconds, metavar="S", help="of each example (default: 2)"
+        "--window-seconds", default=0.5, type=options.seconds, metavar="S", help="of each example (default: 0.5)"
     )
     parser.add_argument("--layers", default="all", help="all, last or numbers (default: all)")
     parser.add_argument(
@@ -191,6 +195,7 @@ def prepare(args: argparse.Namespace) -> int:
         seed=args.seed,
         workers=args.workers,
         force=args.force,
+        split_by=args.split_by,
     )
     summary = tasks.prepare_meg(request, console.progress())
     for warning in summary.warnings:
@@ -223,6 +228,8 @@ def pretrain(args: argparse.Namespace) -> int:
     folder = args.output_dir or args.run_folder or Path("runs") / settings.name
     request = tasks.PretrainRequest(settings, folder, args.resume or args.run_folder is not None, args.until)
     speaks = is_main_process()
+    if not speaks:
+        logging.getLogger("core").setLevel(logging.ERROR)  # what the first process says is said once
     result = tasks.pretrain_meg(request, console.progress() if speaks else ignore_progress, args.run_folder)
     if not speaks:
         return 0

@@ -3,12 +3,14 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TypeVar
 
 from core.arrays import OnProgress, Progress, ignore_progress
@@ -67,10 +69,28 @@ class Crew:
                 _outcome(future.result)  # the disk's errors end the stage at once
                 self._on_progress(Progress(stage, done, len(jobs), "recordings"))
         except BrokenProcessPool as error:
-            raise OutputError(
-                "A process ended without a word, mostly for lack of memory. Use fewer --workers; what is done is kept."
-            ) from error
+            raise OutputError(_why_it_ended()) from error
         return [_outcome(future.result) for future in futures]
+
+
+def _why_it_ended() -> str:
+    """What may have ended a process: memory, or a script that each process runs anew and that starts processes."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    by_name = getattr(sys.modules["__main__"], "__spec__", None) is not None  # python -m guards itself
+    if script and not by_name and not _is_guarded(Path(script)):
+        return (
+            f'A process ended at once: {script} has no if __name__ == "__main__":, so that each process runs it from '
+            "the beginning. Put what it does below such a line, or use workers=1."
+        )
+    return "A process ended without a word, mostly for lack of memory. Use fewer --workers; what is done is kept."
+
+
+def _is_guarded(script: Path) -> bool:
+    """Whether a script asks by which name it runs; what cannot be read is taken to."""
+    try:
+        return "__main__" in script.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return True
 
 
 def _outcome(result: Callable[[], Result]) -> Result | StrataError:

@@ -84,10 +84,12 @@ def open_array(path: Path) -> np.ndarray:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError) as error:  # numpy's words advise to unpickle it
         raise DataError(
-            f"{path} cannot be read as a numpy array: {str(error).rstrip('.')}. Save plain numbers with numpy.save "
-            "again; pickled objects are never opened."
+            f"{path} cannot be read as a numpy array: it is truncated, damaged, of objects or no .npy at all. Save "
+            "plain numbers with numpy.save again; pickled objects are never opened."
         ) from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
         got = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "several arrays"

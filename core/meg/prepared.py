@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from core.arrays import OnProgress, Progress, ignore_progress
 from core.errors import DataError, InputError, OutputError
 from core.meg.files import write_whole
 from core.meg.segments import PARTS
@@ -183,22 +184,31 @@ class PreparedData:
             raise DataError(f"{self.folder / MANIFEST} names no sensors for {segment.name}. {_AGAIN}")
         return sensors
 
-    def verify(self) -> None:
+    def verify(self, on_progress: OnProgress = ignore_progress) -> None:
         """Read every file and compare it with its hash.
+
+        Args:
+            on_progress: Told of the stage ``check`` in megabytes.
 
         Raises:
             DataError: one is not what was written.
         """
+        done, total = 0.0, sum(one.n_bytes for one in self.manifest.segments) / 1e6
         for one in self.manifest.segments:
+            on_progress(Progress("check", done, total, "MB"))
             if not is_as_written(self.folder, one):
                 raise DataError(f"{self.folder / one.name} has changed since it was prepared. {_AGAIN}")
+            done += one.n_bytes / 1e6
+        on_progress(Progress("check", total, total, "MB"))
 
 
 def _mapped(path: Path) -> np.ndarray:
     try:
         stored: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}). {_AGAIN}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}). {_AGAIN}") from error
+    except (ValueError, EOFError) as error:  # numpy's words advise to unpickle it
+        raise DataError(f"{path} cannot be read: it holds no plain numbers as numpy writes them. {_AGAIN}") from error
     return stored
 
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from core.arrays import OnProgress, ignore_progress
+from core.arrays import OnProgress, Progress, ignore_progress
 from core.errors import DataError
 from core.meg.channels import FitReport, fit_channels, fitted_sensors
 from core.meg.filtering import Stream
@@ -64,7 +64,8 @@ def prepare_raw(
         file: The recording, not loaded.
         preparation: What to do.
         store: An empty file for the values, float32 in SI units; it has to stay open while they are read.
-        on_progress: Told of the stage ``filter`` in seconds of the recording.
+        on_progress: Told of the stage ``fit the sensors``, where MNE interpolates for seconds, and of ``filter`` in
+            seconds of the recording.
 
     Raises:
         DataError: the rate is below the wanted one, the recording is too short for the filter, holds values that are
@@ -77,6 +78,7 @@ def prepare_raw(
     stream = Stream(file, preparation)
     # Threads would add up the weighted channels in another order on another machine.
     with threadpool_limits(1):
+        on_progress(Progress("fit the sensors", 0, 1, "recording"))
         weights, sensors, report = fit_weights(file, preparation)
         stream.use_only(np.asarray(weights.any(axis=0)))
         samples = Samples(store, len(sensors))

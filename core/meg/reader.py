@@ -119,7 +119,8 @@ def find_recordings(inputs: Iterable[Path], pattern: str) -> tuple[Path, ...]:
             things that MNE keeps in ``.fif`` files is passed over.
 
     Raises:
-        InputError: an input is not there, or nothing was found.
+        InputError: an input is not there, nothing was found, or a later part of a split recording was named without
+            the first one.
     """
     places = [Path(one) for one in inputs]
     for place in places:
@@ -128,7 +129,11 @@ def find_recordings(inputs: Iterable[Path], pattern: str) -> tuple[Path, ...]:
     for place in places:
         for path in [place] if is_meg(place) or place.is_file() else _search(place, pattern):
             found.setdefault(path.resolve(), path)
-    whole = tuple(path for path in found.values() if not _is_later_part(path))
+    firsts = {path: _first_part(path) for path in found.values()}
+    for path, first in firsts.items():
+        if path in places and first is not None and first.resolve() not in found:
+            raise InputError(f"{path} goes on where {first} stops. Give {first.name}: its parts are read with it.")
+    whole = tuple(path for path, first in firsts.items() if first is None)
     if not whole:
         looked = ", ".join(map(str, places)) or "nothing"
         raise InputError(f"Found no MEG recording that matches {pattern!r} in {looked}. Give another --file_pattern.")
@@ -258,12 +263,12 @@ def _search(folder: Path, pattern: str) -> list[Path]:
     return [path for path in found if is_meg(path) and not _NOT_RAW.search(path.name)]
 
 
-def _is_later_part(path: Path) -> bool:
-    """Whether a file goes on where another one stopped, which says so in itself."""
+def _first_part(path: Path) -> Path | None:
+    """The first file of the recording of which a file is a later part, which that says in itself; else None."""
     firsts = {path.with_name(_LATER_PART.sub(new, path.name, count=1)) for new in ("", "_split-01")}
     for first in firsts - {path}:
         if first.is_file():
             with quiet_mne(first):
                 parts = _read_fif(first, None)[0].filenames
-            return path.resolve() in {Path(part).resolve() for part in parts}
-    return False
+            return first if path.resolve() in {Path(part).resolve() for part in parts} else None
+    return None

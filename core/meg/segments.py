@@ -17,6 +17,7 @@ import numpy as np
 from core.errors import DataError, InputError
 
 PARTS = ("train", "eval")
+SPLIT_BY = ("recording", "subject")
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,27 @@ class Source:
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How to split: samples of a segment, the share that trains, the gap in seconds, the rate in Hz, and the seed."""
+    """How to split.
+
+    Attributes:
+        segment_length: Samples of a segment.
+        split_ratio: Share that trains, of the recordings or of the subjects.
+        gap_seconds: Between the parts of a recording that is split in time.
+        sampling_rate: Hz, of the prepared recordings.
+        seed: Of the draw.
+        by: One of :data:`SPLIT_BY`: what goes to one part as a whole.
+    """
 
     segment_length: int
     split_ratio: float
     gap_seconds: float
     sampling_rate: int
     seed: int = 0
+    by: str = "recording"
 
     def __post_init__(self) -> None:
+        if self.by not in SPLIT_BY:
+            raise InputError(f"Got a split by {self.by!r}; expected {' or '.join(SPLIT_BY)}.")
         if self.segment_length < 1:
             raise InputError(f"Got a segment length of {self.segment_length}; expected at least 1 sample.")
         if not 0 < self.split_ratio <= 1:
@@ -70,7 +83,7 @@ class Stretch:
 
 
 def split_recordings(sources: Sequence[Source], settings: SplitSettings) -> tuple[Stretch, ...]:
-    """Give each recording to a part as a whole; a single one is split in time.
+    """Give each recording to a part as a whole, or all recordings of a subject; a single recording is split in time.
 
     Recordings without one whole usable segment take no part in the draw, so that evaluation is never left empty by
     chance, and come out with no stretch.
@@ -79,7 +92,8 @@ def split_recordings(sources: Sequence[Source], settings: SplitSettings) -> tupl
         Stretches in the order of the recordings and of time.
 
     Raises:
-        DataError: no recording holds a usable segment, or the only one does not hold one for each part.
+        DataError: no recording holds a usable segment, the only one does not hold one for each part, or it is to be
+            split by subject and there are not two, or a recording does not say whose it is.
         InputError: the gap is shorter than what the filter reaches over.
     """
     usable = [number for number, source in enumerate(sources) if _whole(source, settings)]
@@ -90,13 +104,41 @@ def split_recordings(sources: Sequence[Source], settings: SplitSettings) -> tupl
         )
     if settings.split_ratio == 1:
         return tuple(Stretch(number, "train", 0, sources[number].n_times) for number in usable)
-    if len(usable) == 1:
+    if settings.by == "subject":
+        groups = _by_subject(usable, sources)
+    elif len(usable) == 1:
         return _split_in_time(usable[0], sources[usable[0]], settings)
-    n_train = min(max(round(settings.split_ratio * len(usable)), 1), len(usable) - 1)
-    train = set(np.random.default_rng(settings.seed).permutation(usable)[:n_train].tolist())
+    else:
+        groups = [[number] for number in usable]
+    train = _drawn(groups, settings)
     return tuple(
         Stretch(number, "train" if number in train else "eval", 0, sources[number].n_times) for number in usable
     )
+
+
+def _by_subject(usable: Sequence[int], sources: Sequence[Source]) -> list[list[int]]:
+    """Numbers of the recordings of each subject."""
+    groups = defaultdict(list)
+    for number in usable:
+        if not sources[number].subject:
+            raise DataError(
+                f"{sources[number].name} does not say its subject. Name it sub-..., as BIDS does, such as sub-01, or "
+                "use --split-by recording."
+            )
+        groups[sources[number].subject].append(number)
+    if len(groups) < 2:
+        raise DataError(
+            f"All recordings are of one subject ({', '.join(groups)}), so that none can be held out. Add recordings of "
+            "another one, or use --split-by recording."
+        )
+    return list(groups.values())
+
+
+def _drawn(groups: Sequence[Sequence[int]], settings: SplitSettings) -> set[int]:
+    """Recordings of the groups that train: the share of the groups that is asked for, at least one and not all."""
+    n_train = min(max(round(settings.split_ratio * len(groups)), 1), len(groups) - 1)
+    order = np.random.default_rng(settings.seed).permutation(len(groups))
+    return {number for place in order[:n_train].tolist() for number in groups[place]}
 
 
 def _whole(source: Source, settings: SplitSettings) -> bool:
@@ -242,5 +284,5 @@ def shared_subjects(sources: Sequence[Source], stretches: Sequence[Stretch]) -> 
     who = "1 subject is" if len(both) == 1 else f"{len(both)} subjects are"
     return (
         f"{who} in both parts ({', '.join(both[:5])}{', ...' if len(both) > 5 else ''}): "
-        "evaluation tells of new recordings, not of new people.",
+        "evaluation tells of new recordings, not of new people. --split-by subject keeps them apart.",
     )

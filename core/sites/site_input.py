@@ -25,9 +25,9 @@ class PatchSettings:
         grid_height: Rows.
         grid_width: Columns, one every ``hop_seconds``.
         sites_per_grid: Simultaneous sites in a grid; 1 is the document's grid.
-        l_freq: Of the lowest row.
-        h_freq: Of the highest row.
-        spacing: ``linear`` or ``log`` rows between them.
+        l_freq: Lower edge of the lowest row.
+        h_freq: Upper edge of the highest row.
+        spacing: ``linear`` or ``log``: rows between them that are equally wide in Hz or in octaves.
         window_seconds: Length of the Hann window.
         hop_seconds: From one column to the next.
         reference: ``average`` takes the mean over sites of one kind away from each sample; ``none`` takes the file's.
@@ -64,6 +64,23 @@ class PatchSettings:
     def rows_per_site(self) -> int:
         """Frequency rows of each site in a grid."""
         return self.grid_height // self.sites_per_grid
+
+    @property
+    def reach_seconds(self) -> float:
+        """What of a recording a grid rests on, from its first window's beginning to its last one's end."""
+        return self.window_seconds + (self.grid_width - 1) * self.hop_seconds
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Where the rows of a site begin and end, (rows_per_site + 1,) Hz, rising."""
+        space = np.linspace if self.spacing == "linear" else np.geomspace
+        return space(self.l_freq, self.h_freq, self.rows_per_site + 1)
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """Centre of each row of a site, (rows_per_site,) Hz; with log spacing the geometric one."""
+        low, high = self.edges[:-1], self.edges[1:]
+        return (low + high) / 2 if self.spacing == "linear" else np.sqrt(low * high)
 
     @property
     def seconds(self) -> float:

@@ -19,6 +19,21 @@ NEAR = 1.02
 """Accuracy up to so many times chance counts as guessing, and a loss of ln(K + 1) divided by it."""
 
 
+def least_perplexity(codes: int) -> float:
+    """Perplexity below which too few of so many codes are in use; lines of ``metrics.jsonl`` carry it.
+
+    >>> least_perplexity(640)
+    50.0
+    """
+    return LEAST_PERPLEXITY * codes
+
+
+def has_few_codes(entry: Mapping[str, Any]) -> bool:
+    """Whether a line of ``metrics.jsonl`` says so; one without these numbers (of other trainings) does not."""
+    used, least = entry.get("perplexity"), entry.get("least_perplexity")
+    return used is not None and least is not None and used < least
+
+
 class Alarms:
     """Looks at the lines of ``metrics.jsonl``, warns once of each kind of trouble, and keeps what it said.
 
@@ -64,7 +79,7 @@ class Alarms:
             yield from self._about_guessing(entry)
 
     def _about_codes(self, entry: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-        used, right, least = entry["perplexity"], entry["contrastive_accuracy"], LEAST_PERPLEXITY * self._codes
+        used, right, least = entry["perplexity"], entry["contrastive_accuracy"], least_perplexity(self._codes)
         in_use = f"{used:.1f} of {self._codes} codes are in use"
         if used < COLLAPSED_PERPLEXITY * self._codes and right <= NEAR * entry["chance"]:
             advice = "Lower the learning rate or raise diversity_loss_weight."

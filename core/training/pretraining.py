@@ -20,7 +20,7 @@ from core.arrays import OnProgress, Progress, ignore_progress
 from core.models.contrastive import diversity_gradient, diversity_loss, perplexity
 from core.models.masking import MaskRule
 from core.models.meg2vec import Meg2VecConfig, Meg2VecForPreTraining
-from core.training.alarms import Alarms
+from core.training.alarms import Alarms, least_perplexity
 from core.training.batches import (
     Batch,
     Batches,
@@ -214,6 +214,7 @@ class PretrainStep:
             "chance": out.chance * out.n_masked / n,
             "diversity_loss": spread / n,
             "perplexity": perplexity(total, n) / parts,
+            "least_perplexity": least_perplexity(total.numel()),
             "masked_fraction": out.n_masked / frames,
         }
 
@@ -268,6 +269,7 @@ class Evaluation:
             "chance": sums["chance"] / n,
             "diversity_loss": spread,
             "perplexity": float(perplexity(mass, n)),
+            "least_perplexity": least_perplexity(mass.numel()),
             "masked_fraction": n / (self.count * self.reader.shape.n_frames),
         }
 

@@ -1,5 +1,6 @@
 """TensorBoard and Weights & Biases beside ``metrics.jsonl``, through Accelerate's trackers; nothing is on by itself."""
 
+import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -8,10 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import InputError, MissingPackage
+from core.embed.writers import replace_file
+from core.errors import InputError, MissingPackage, OutputError
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
+
+log = logging.getLogger(__name__)
 
 TRACKERS = ("tensorboard", "wandb")
 
@@ -127,8 +131,15 @@ def _wandb(settings: TrackerSettings) -> "GeneralTracker":
 
 
 def _wandb_id(folder: Path) -> str:
-    """The run's name there, kept in its folder, so that it goes on as the same one."""
-    path = folder / "wandb-id.txt"
-    if not path.exists():
-        path.write_text(secrets.token_hex(8), encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
+    """The run's name there, kept in its folder, so that it goes on as the same one.
+
+    A training is worth more than that: where the name cannot be kept, it goes on with another one.
+    """
+    path, fresh = folder / "wandb-id.txt", secrets.token_hex(8)
+    try:
+        if not path.exists():
+            replace_file(path, fresh.encode())
+        return path.read_text(encoding="utf-8").strip() or fresh
+    except (OSError, ValueError, OutputError) as error:
+        log.warning("%s cannot be kept (%s). A resumed run will be a new one at Weights & Biases.", path, error)
+        return fresh

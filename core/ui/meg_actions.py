@@ -227,6 +227,7 @@ class PrepareActions(MegActions):
         notch: str,
         segment_seconds: float,
         split: float,
+        by: str,
         layout: str,
         fit: str,
         bads: str,
@@ -243,7 +244,7 @@ class PrepareActions(MegActions):
             )
             asked = PrepareRequest(
                 study.recordings, study.next_folder(), segment_length=max(1, round(length * wanted.sampling_rate)),
-                split_ratio=float(split), preparation=wanted, numpy_rate=study.numpy_rate,
+                split_ratio=float(split), split_by=by, preparation=wanted, numpy_rate=study.numpy_rate,
                 workers=1 if len(study.recordings) == 1 else 0,
             )  # fmt: skip
             show_step(progress, "Preparing")

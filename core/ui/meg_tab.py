@@ -23,6 +23,7 @@ FIT_NAMES = {
     "interpolate": "By interpolation",
     "pad": "Zeros for what is missing",
 }
+SPLIT_NAMES = {"recording": "Whole recordings", "subject": "All recordings of a person"}
 BAD_NAMES = {"interpolate": "Estimate from their neighbours", "keep": "Keep as they are"}
 DEFAULT = Preparation()
 
@@ -54,6 +55,7 @@ class PreparePart:
     notch: gr.Textbox
     segment: gr.Number
     split: gr.Slider
+    by: gr.Radio
     layout: gr.Dropdown
     fit: gr.Dropdown
     bads: gr.Dropdown
@@ -204,9 +206,13 @@ def _build_cut() -> dict[str, Any]:
     )  # fmt: skip
     split = gr.Slider(
         0.5, 0.95, value=0.9, step=0.05, label="Share to train on", buttons=["reset"], elem_id="prepare-split",
-        info="The rest is held out: whole recordings, or blocks of a single one",
+        info="The rest is held out; of a single recording its end",
     )  # fmt: skip
-    return {"segment": segment, "split": split}
+    by = gr.Radio(
+        [(told, name) for name, told in SPLIT_NAMES.items()], value="recording", label="What stays together",
+        info="People are known by names such as sub-01", elem_id="prepare-by",
+    )  # fmt: skip
+    return {"segment": segment, "split": split, "by": by}
 
 
 def _build_sensors() -> dict[str, Any]:
@@ -337,8 +343,8 @@ def _wire_prepare(app: gr.Blocks, tab: MegTab, actions: PrepareActions) -> None:
     part = tab.prepare
     app.load(actions.layouts, None, part.layout, **QUICK)
     asked = [
-        tab.recording.study_id, part.low, part.high, part.rate, part.notch, part.segment, part.split, part.layout,
-        part.fit, part.bads,
+        tab.recording.study_id, part.low, part.high, part.rate, part.notch, part.segment, part.split, part.by,
+        part.layout, part.fit, part.bads,
     ]  # fmt: skip
     states = [part.card, part.start, part.stop]
     begun = part.start.click(partial(actions.begin, "Preparing"), None, states, **QUICK)

@@ -8,7 +8,11 @@ from core.arrays import Progress
 SETTLED_SECONDS = 1.0
 """No time left is named before a stage has run this long: the first reports include loading."""
 
-DOING = {"load the model": "Loading the model", "write": "Writing the report"}
+DOING = {
+    "load the model": "Loading the model",
+    "fit the sensors": "Bringing the sensors to the model's",
+    "write": "Writing the report",
+}
 """What is said of stages of one step, where the stage's name is no noun."""
 
 

@@ -62,14 +62,15 @@ def under_way(told: str, progress: Progress | None, alarm: str = "", note: str =
 
 def alarm(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Say what goes wrong in a pre-training: codes that collapse; empty where nothing does."""
-    from core.figures.meg.training import FEWEST_CODES
+    from core.training.alarms import has_few_codes
 
-    known = [row["perplexity"] for row in metrics if isinstance(row.get("perplexity"), int | float)]
-    if not known or known[-1] >= FEWEST_CODES:
+    known = [row for row in metrics if row.get("perplexity") is not None]
+    if not known or not has_few_codes(known[-1]):
         return ""
+    used, least = known[-1]["perplexity"], known[-1]["least_perplexity"]
     return (
-        f"Only about {known[-1]:.0f} codes are in use, and below {FEWEST_CODES} the model learns little. If this stays "
-        "so, stop, and train on more data."
+        f"Only about {used:.0f} codes are in use, and below {least:.0f} the model learns little. If this stays so, "
+        "stop, and train on more data."
     )
 
 

@@ -110,7 +110,7 @@ def test_usage_errors_exit_with_2(words, capsys):
         main(words)
     assert stop.value.code == 2
     captured = capsys.readouterr()
-    assert captured.out == "" and "usage:" in captured.err
+    assert captured.out == "" and captured.err.startswith("error: ") and captured.err.count("\n") == 1
 
 
 # ---- results and errors ----

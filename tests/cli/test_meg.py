@@ -70,11 +70,11 @@ def test_the_documents_line_prepares_and_every_flag_arrives(asked, tmp_path, cap
     line += (
         " --h_freq 30 --sfreq 200 --layout ctf275 --fit-channels pad --bads keep --clip 5 --notch 60 --numpy-rate 1000"
     )
-    line += " --gap-seconds 9 --seed 4 --workers 2 --force"
+    line += " --gap-seconds 9 --seed 4 --workers 2 --force --split_by subject"
     assert main([*line.split(), "--output_dir", str(tmp_path)]) == 0
     ((request, _),) = asked[0]
     preparation = Preparation(200, None, 30.0, "60", "ctf275", "pad", "keep", 5.0)
-    settings = (400, 0.8, preparation, 1000.0, 9.0, 4, 2, True)
+    settings = (400, 0.8, preparation, 1000.0, 9.0, 4, 2, True, "subject")
     assert request == PrepareRequest(request.inputs, tmp_path, "*.npy", *settings)
     assert capsys.readouterr().out == f"{tmp_path / 'P'}\n"
     assert "Mind." in caplog.text and "channels of 2 recordings by: 1 names, 1 interpolated." in caplog.text
@@ -83,6 +83,24 @@ def test_the_documents_line_prepares_and_every_flag_arrives(asked, tmp_path, cap
 def test_prepare_without_recordings_is_one_sentence(asked, tmp_path, caplog):
     assert main(["prepare", "--output_dir", str(tmp_path)]) == 2
     assert caplog.messages[-1].startswith("Got no recording.") and not asked[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("simulate-meg --output x.fif --seconds -1", "got -1, expected seconds, a number from 0 on"),
+        ("simulate-meg", "--output"),
+        ("prepare --output_dir o --split-by person", "invalid choice: 'person'"),
+        ("probe", "FILE"),
+    ],
+)
+def test_flags_that_cannot_be_are_one_line(line, told, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert said.startswith("error: ") and said.count("\n") == 1 and told in said
+    assert said.endswith(f"See python -m core {line.split()[0]} --help.\n")
 
 
 def test_pretrain_takes_preset_data_and_changes(asked, tmp_path, capsys, caplog):

@@ -1,11 +1,15 @@
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from core.arrays import ignore_progress
 from core.errors import DataError, OutputError
+from core.meg import crew as module
 from core.meg.crew import crew_of
 from tests.meg.crew_work import work
 
@@ -42,3 +46,31 @@ def test_a_stop_does_not_wait_for_the_work():
 def test_a_process_that_dies_is_told_instead_of_waited_for():
     with pytest.raises(OutputError, match="fewer --workers"), crew_of(2, ignore_progress) as crew:
         crew.do(work, ["die", "a"], "stage")
+
+
+SCRIPT = """
+from core.arrays import ignore_progress
+from core.errors import OutputError
+from core.meg.crew import crew_of
+from tests.meg.crew_work import work
+{guard}
+try:
+    with crew_of(2, ignore_progress) as crew:
+        crew.do(work, ["a", "b"], "stage")
+except OutputError as error:
+    print(error)
+"""
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
+    """The script is run anew by each process that it starts; Python ends that one with a trace of its own."""
+    script = tmp_path / "mine.py"
+    script.write_text(SCRIPT.format(guard=""))
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, script], env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.startswith(f"A process ended at once: {script} has no if __name__")
+    assert not module._is_guarded(Path(__file__).with_name("crew_work.py"))
+    script.write_text(SCRIPT.format(guard='if __name__ != "__main__": raise SystemExit'))
+    assert module._is_guarded(script)

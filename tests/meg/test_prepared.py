@@ -21,20 +21,20 @@ from core.sensors import ModelInput, Preparation, Sensors, Statistics
 LENGTH = 50
 
 
-def make_folder(folder, request="asked"):
+def make_folder(folder, request="asked", length=LENGTH):
     """Three segments of noise of two recordings with three channels each."""
     folder.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
     segments = []
     for recording, number, part in ((0, 0, "train"), (0, 1, "train"), (1, 0, "eval")):
         name = segment_name(recording, number)
-        written = write_segment(folder / name, generator.standard_normal((3, LENGTH)).astype(np.float32))
-        start = LENGTH * number
-        segments.append(SegmentRecord(name, *written, recording, part, start, (4 * start, 4 * (start + LENGTH))))
+        written = write_segment(folder / name, generator.standard_normal((3, length)).astype(np.float32))
+        start = length * number
+        segments.append(SegmentRecord(name, *written, recording, part, start, (4 * start, 4 * (start + length))))
     sensors = Sensors(("a", "b", "c"), ("mag", "mag", "grad"), np.zeros((3, 3)), np.full((3, 3), np.nan))
     wanted = ModelInput(Preparation(), sensors, Statistics(np.zeros(3), np.ones(3)), True)
     records = tuple(RecordingRecord(f"{name}.fif", "00", "01", "", True, None, {"format": "fif"}) for name in "xy")
-    finish(folder, Manifest(1, request, wanted, LENGTH, records, tuple(segments), {"seed": 0}, ("mind",)))
+    finish(folder, Manifest(1, request, wanted, length, records, tuple(segments), {"seed": 0}, ("mind",)))
     return folder
 
 
@@ -128,6 +128,14 @@ def test_a_changed_value_is_found_by_its_hash(folder):
         data.verify()
 
 
+def test_checking_tells_how_far_it_is_in_megabytes(folder):
+    told = []
+    open_prepared(folder).verify(told.append)
+    size = sum(path.stat().st_size for path in folder.glob("*.npy")) / 1e6
+    assert [one.done for one in told] == pytest.approx([0, size / 3, 2 * size / 3, size])
+    assert {(one.stage, one.unit, one.total) for one in told} == {("check", "MB", size)}
+
+
 def test_another_shape_or_a_pickle_is_refused(folder):
     data = open_prepared(folder)
     segment = data.segments("eval")[0]
@@ -135,8 +143,9 @@ def test_another_shape_or_a_pickle_is_refused(folder):
     with pytest.raises(DataError, match="expected float32"):
         data.read(segment, 0, 1)
     np.save(folder / segment.name, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"meg_000001_000.npy cannot be read"):
+    with pytest.raises(DataError, match=r"meg_000001_000.npy cannot be read") as error:
         data.read(segment, 0, 1)
+    assert "allow_pickle" not in str(error.value)
 
 
 @pytest.mark.parametrize(

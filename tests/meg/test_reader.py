@@ -150,7 +150,11 @@ def test_split_recordings_are_one(tmp_path, naming):
     assert len(list(tmp_path.iterdir())) > 1
     (found,) = find_recordings([tmp_path], "*.fif")
     assert open_raw(found).raw.n_times == raw.n_times
-    assert find_recordings(sorted(tmp_path.iterdir()), "*.fif") == (found,)
+    first, *others = sorted(tmp_path.iterdir(), key=lambda path: path != found)
+    assert find_recordings([*others, first], "*.fif") == (found,)
+    for beside in ([], [save_raw(tmp_path / "rest_meg.fif", Planted(seconds=1.0))]):
+        with pytest.raises(InputError, match=rf"{others[0].name} goes on where .* stops\. Give {found.name}"):
+            find_recordings([*beside, others[0]], "*.fif")
 
 
 @pytest.mark.filterwarnings("ignore:This filename")
@@ -268,8 +272,12 @@ def test_arrays_that_cannot_be_used_are_refused(tmp_path, values, beside, messag
 
 def test_nothing_is_unpickled_and_truncated_arrays_are_refused(tmp_path, noise):
     np.save(tmp_path / "pickled.npy", np.array([[print]], dtype=object))
-    with pytest.raises(DataError, match="pickled objects are never opened"):
-        open_raw(tmp_path / "pickled.npy", numpy_rate=RATE)
+    (tmp_path / "words.npy").write_text("no array")
+    (tmp_path / "empty.npy").touch()
+    for name in ("pickled", "words", "empty"):
+        with pytest.raises(DataError, match="pickled objects are never opened") as error:
+            open_raw(tmp_path / f"{name}.npy", numpy_rate=RATE)
+        assert "allow_pickle" not in str(error.value)
     path = save_array(tmp_path / "cut.npy", noise)
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(DataError, match=r"cut\.npy cannot be read as a numpy array"):

@@ -55,6 +55,28 @@ def test_the_seed_decides_who_evaluates():
     assert len({chosen(seed) for seed in range(10)}) > 3
 
 
+def test_all_recordings_of_a_subject_go_to_one_part():
+    found = [Source(f"run{number}.fif", 5000, subject=str(number // 3)) for number in range(12)]
+    for seed in range(10):
+        stretches = split_recordings(found, SplitSettings(500, 0.75, 5.0, 250, seed, "subject"))
+        assert [one.recording for one in stretches] == list(range(12))
+        assert [one.part for one in stretches].count("train") == 9
+        assert shared_subjects(found, stretches) == ()
+        by_recording = split_recordings(found, SplitSettings(500, 0.75, 5.0, 250, seed))
+        assert shared_subjects(found, by_recording) != ()
+
+
+def test_subjects_that_cannot_be_kept_apart_are_refused():
+    settings = SplitSettings(500, 0.75, 5.0, 250, by="subject")
+    with pytest.raises(DataError, match=r"run1\.fif does not say its subject.*--split-by recording"):
+        split_recordings([Source("run0.fif", 5000, subject="1"), Source("run1.fif", 5000)], settings)
+    for count in (1, 3):
+        with pytest.raises(DataError, match=r"of one subject \(7\)"):
+            split_recordings(sources(count, subject="7"), settings)
+    with pytest.raises(InputError, match="split by 'person'; expected recording or subject"):
+        SplitSettings(500, 0.75, 5.0, 250, by="person")
+
+
 def test_recordings_without_a_usable_segment_take_no_part():
     found = [*sources(2), Source("short.fif", 499), Source("bad.fif", 1000, ((0, 1), (600, 601)))]
     assert [one.recording for one in split_recordings(found, SETTINGS)] == [0, 1]

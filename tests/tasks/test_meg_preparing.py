@@ -262,6 +262,18 @@ def test_subjects_on_both_sides_are_told(corpus, tmp_path):
     pair = tuple(corpus / f"sub-01_ses-0{number}_meg.fif" for number in (1, 2))
     summary = prepare_meg(ask(pair, tmp_path / "prepared", split_ratio=0.5))
     assert any("1 subject is in both parts (01)" in warning for warning in summary.warnings)
+    with pytest.raises(DataError, match=r"of one subject \(01\)"):
+        prepare_meg(ask(pair, tmp_path / "apart", split_ratio=0.5, split_by="subject"))
+
+
+def test_subjects_are_kept_apart_and_the_manifest_says_so(corpus, tmp_path):
+    summary = prepare_meg(ask(corpus, tmp_path / "prepared", split_ratio=0.67, split_by="subject", seed=1))
+    parts = {}
+    for row in summary.recordings:
+        parts.setdefault(row["subject"], set()).update(row["parts"])
+    assert set(parts) == {"01", "02", "03"} and sorted(map(len, parts.values())) == [1, 1, 1]
+    assert set.union(*parts.values()) == {"train", "eval"}
+    assert open_prepared(tmp_path / "prepared").facts["split_by"] == "subject"
 
 
 def test_what_is_there_is_not_overwritten_unasked(corpus, done, tmp_path):

@@ -1,6 +1,9 @@
 """The task of pre-training: data and folder are checked first, and a run goes on as it was begun."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +21,9 @@ from core.tasks.meg.pretraining import (
 )
 from core.tasks.meg.requests import PretrainRequest
 from core.training.lock import locked
+from core.training.precision import pick_precision
 from core.training.runs import Stopped
+from tests.meg.test_prepared import make_folder
 from tests.training.pretrain_fakes import TINY, FakeData, noise, noise_data
 
 SHORT = replace(TINY, max_steps=4, eval_every=2, checkpoint_every=2)
@@ -68,6 +73,35 @@ def test_a_run_goes_on_with_its_own_settings_and_data_only(tmp_path, data):
         pretrain_meg(asked(tmp_path, resume=True))
     data.fingerprint = "fake"
     assert pretrain_meg(asked(tmp_path, resume=True, numpy_data_dir="moved", max_minutes=5.0)).done
+
+
+def test_what_may_change_does_and_of_the_steps_it_is_said_what_to_do(tmp_path):
+    pretrain_meg(asked(tmp_path, until=2, precision="auto"))
+    with pytest.raises(InputError, match=r"max_steps was 4 and is now 6.*use --until.*new run in another --output_dir"):
+        pretrain_meg(asked(tmp_path, resume=True, precision="auto", max_steps=6))
+    other = {
+        "name": "other", "data_dir": "a", "numpy_data_dir": "b", "libribrain_download": not SHORT.libribrain_download,
+        "max_minutes": 5.0, "device": "auto", "num_workers": 1, "use_tensorboard": True, "use_wandb": False,
+        "wandb_project": "other", "precision": pick_precision("auto", "cpu"),
+    }  # fmt: skip
+    assert set(other) == task._MAY_CHANGE
+    result = pretrain_meg(asked(tmp_path, resume=True, **other))
+    assert (result.done, result.step) == (True, 4)
+
+
+def test_a_changed_file_of_the_data_is_named_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    folder = make_folder(tmp_path / "prepared")
+    settings, told = with_data(SHORT, folder), []
+    assert task.open_data(settings, told.append).fingerprint
+    assert {one.stage for one in told} == {"check"} and told[-1].done == told[-1].total
+    path = folder / "meg_000000_001.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(DataError, match=r"meg_000000_001\.npy has changed since it was prepared"):
+        pretrain_meg(PretrainRequest(settings, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("RANK", "1")
+    assert task.open_data(settings)  # the first process speaks for all
 
 
 @pytest.mark.parametrize("damage", ["", "[]", '{"data": "fake"}', '{"settings": {}}'])
@@ -196,3 +230,24 @@ def test_a_folder_that_was_not_prepared_is_an_error_that_says_so(tmp_path, monke
     with pytest.raises(DataError, match=r"nowhere.*prepare"):
         pretrain_meg(asked(tmp_path / "out", numpy_data_dir=str(Path(tmp_path, "nowhere"))))
     assert not (tmp_path / "out").exists()
+
+
+LAUNCHED = """
+pretrain --config tiny --max-steps 4 --set warmup_steps=2 --set in_channels=3 --set conv_dim=[8,8,8,8]
+--set hidden_size=16 --set num_hidden_layers=1 --set num_attention_heads=2 --set intermediate_size=16 --set batch_size=2
+--set window_seconds=4 --set num_negatives=5 --set eval_every=2 --set eval_windows=2 --set checkpoint_every=2
+"""
+
+
+def test_torchrun_trains_in_two_processes_on_a_processor(tmp_path):
+    """README's command, on a port of its own."""
+    folder = make_folder(tmp_path / "prepared", length=1500)
+    words = [*LAUNCHED.split(), "--data_dir", str(folder), "--output_dir", str(tmp_path / "run")]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "core"]
+    environ = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *words], env=environ, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'run' / 'best'}\n" and done.stderr.count("Window:") == 1
+    assert json.loads((tmp_path / "run" / "last" / "training.json").read_text())["processes"] == 2
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["split"] == "train"] == [1, 2, 3, 4]

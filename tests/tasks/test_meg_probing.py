@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.arrays import ignore_progress
+from core.arrays import EmbedSettings, ignore_progress
+from core.checkpoints.load import load_model
 from core.clock import FrameClock
+from core.embed.encoders import build_encoder
+from core.embed.engines import torch_runners
+from core.embed.pipeline import plan, stream_states
 from core.embed.recordings import hash_recording
 from core.errors import DataError, InputError
 from core.meg.layouts import layout
@@ -16,12 +20,20 @@ from core.meg.segments import named_in
 from core.models.model_input import to_preprocessor
 from core.sensors import ModelInput, Preparation, Statistics
 from core.synthetic.meg import LABELS
-from core.tasks.meg.probe_examples import ProbeRecording, cut_recording
+from core.tasks.meg.probe_examples import GAP_SECONDS, Labelled, ProbeRecording, cut_recording, split_examples
 from core.tasks.meg.probe_text import probe_as_text, probe_rows
-from core.tasks.meg.probing import Reader, check_request, probe_meg, probe_recordings, seen_in_training
+from core.tasks.meg.probing import (
+    Reader,
+    check_request,
+    narrowed,
+    probe_meg,
+    probe_recordings,
+    seen_in_training,
+    sight_seconds,
+)
 from core.tasks.meg.requests import ProbeRequest, SimulateRequest
 from core.tasks.meg.simulation import simulate_meg
-from tests.tiny_meg import save_tiny_meg
+from tests.tiny_meg import meg_noise, save_tiny_meg
 
 CLOCK = FrameClock(hop=25, field=50, sampling_rate=100)
 LAYERS = (0, 3, 6)
@@ -134,7 +146,7 @@ def test_the_leakage_probe_reads_subjects_where_they_differ(different, low, high
     found = run(heads(different), controls=("random",), target="subject")
     assert low <= score_of(found, "model").score <= high
     assert found.classes == ("01", "02") and found.folds == 5 and found.chance == 0.5
-    assert found.facts["held_out"] == "contiguous blocks of each recording"
+    assert found.facts["held_out"] == "contiguous blocks of each recording" and found.facts["gap_seconds"] == 2.0
     assert any("tells recordings apart" in warning for warning in found.warnings)
 
 
@@ -144,17 +156,52 @@ def test_sessions_of_two_subjects_are_four():
 
 
 def test_training_windows_keep_away_from_tested_blocks():
-    from core.tasks.meg.probe_examples import GAP_SECONDS, Labelled, split_examples
-
     onsets = np.tile(np.arange(0, 100, 2.0), 2)
     labelled = Labelled(np.repeat(["a", "b"], 50), onsets, np.repeat([0, 1], 50), 2.0)
-    examples, _, _ = split_examples(labelled, "subject")
+    examples, _, _ = split_examples(labelled, "subject", 3.5)
     tested = np.concatenate([test for _, test in examples.folds])
     assert sorted(tested.tolist()) == list(range(100))
     for train, test in examples.folds:
         for number in (0, 1):
             ours, theirs = (onsets[rows[labelled.recordings[rows] == number]] for rows in (train, test))
-            assert np.abs(ours[:, None] - theirs).min() >= 2.0 + GAP_SECONDS
+            assert np.abs(ours[:, None] - theirs).min() >= 2.0 + 3.5
+
+
+def far_off(encoder, signal, settings, tested):
+    """How much each window's states change with what lies in the windows that are tested, (windows,)."""
+    spec, values = encoder.spec, signal.values.copy()
+    for onset in tested:
+        values[:, round(onset * 250) : round((onset + 2) * 250)] *= -2
+    plans, runners = (
+        plan(spec, signal.n_samples, settings, "noise"),
+        torch_runners(encoder.networks((3,)), "cpu", "fp32"),
+    )
+    before, after = (
+        np.concatenate(list(stream_states(encoder, runners, one, plans, ignore_progress)), axis=1)
+        for one in (signal, replace(signal, values=values))
+    )
+    windows = (spec.clock.centre(np.arange(plans.n_frames)) // 2).astype(int)
+    change = np.abs(after - before).max(axis=(0, 2))
+    return np.array([change[windows == number].max() for number in range(30)])
+
+
+def test_no_training_state_has_seen_a_tested_block(tmp_path):
+    """A tested block changes states beside it, and not a bit of those that are trained on.
+
+    The model has no group norm, whose statistics every state of a recording shares.
+    """
+    save_tiny_meg(tmp_path / "tiny", "stable")
+    encoder, signal = build_encoder(load_model(tmp_path / "tiny", "tiny", from_user=True)), meg_noise(250 * 60)
+    settings = narrowed(EmbedSettings(), ProbeRequest("tiny", (), target="subject"), encoder.spec)
+    reader = Reader((), opener({}), sight_seconds=sight_seconds(encoder.spec, settings.chunk_seconds))
+    assert reader.gap_seconds >= encoder.spec.context_seconds
+    onsets = np.tile(np.arange(0, 60, 2.0), 2)
+    labelled = Labelled(np.repeat(["a", "b"], 30), onsets, np.repeat([0, 1], 30), 2.0)
+    too_near, near = (split_examples(labelled, "subject", gap)[0].folds for gap in (GAP_SECONDS, reader.gap_seconds))
+    changed = [far_off(encoder, signal, settings, onsets[test[test < 30]]) for _, test in near]
+    trained = lambda folds: [change[rows[rows < 30]].max() for change, (rows, _) in zip(changed, folds, strict=True)]  # noqa: E731
+    assert trained(near) == [0.0] * 5
+    assert max(trained(too_near)) > 1e-3
 
 
 def test_frames_are_those_whose_middle_is_in_the_window():
@@ -163,6 +210,16 @@ def test_frames_are_those_whose_middle_is_in_the_window():
     pooled = cut_recording(one, "label", 1.0, ()).features["model"]
     # Middles are at 0.25 s + 0.25 s * frame: 1.0, 1.25, 1.5 and 1.75 s are those of frames 3 to 6.
     np.testing.assert_allclose(pooled[0, 0], [4.5, np.std([3, 4, 5, 6])], rtol=1e-6)
+
+
+def test_a_long_annotation_gives_windows_side_by_side():
+    """Of 7 s three windows of 2 s, the last second none; of an instant one, from it on."""
+    spans = (LabelSpan(1.0, 7.0, "long"), LabelSpan(9.0, 0.0, "instant"), LabelSpan(12.0, 1.5, "short"))
+    one = replace(recording(0), labels=spans)
+    cut = cut_recording(one, "label", 2.0, ())
+    assert [(one.onset, one.label) for one in cut.windows] == [
+        *((onset, "long") for onset in (1.0, 3.0, 5.0)), (9.0, "instant"), (12.0, "short"),
+    ]  # fmt: skip
 
 
 def test_other_sensors_leave_the_controls_without_a_score():
@@ -265,6 +322,28 @@ def test_a_checkpoint_is_probed_from_files(checkpoint, simulated):
     assert found.warnings[0] == "The model was trained on simulated recordings."
     assert "4 of 4 recordings are simulated." in found.warnings
     assert {"recordings", "probe"} <= {step.stage for step in seen}
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "said"),
+    [
+        ("label", "sub-1_ses-{}_meg.npy", "No recording has a label"),
+        ("subject", "{}_meg.npy", "does not say its subject"),
+        ("session", "sub-{}_meg.npy", "does not say its session"),
+        ("subject", "sub-1_ses-{}_meg.npy", "of one subject"),
+        ("subject", "sub-{}_meg.npy", r"too few to hold some out and to keep the others 7\.\d+ s away"),
+    ],
+)
+def test_what_recordings_lack_is_found_before_anything_is_embedded(checkpoint, tmp_path, target, name, said):
+    paths = tuple(tmp_path / name.format(number) for number in range(2))
+    for number, path in enumerate(paths):
+        np.save(path, 1e-12 * np.random.default_rng(number).standard_normal((306, 250 * 20)))
+    seen = []
+    request = ProbeRequest(str(checkpoint), paths, target=target, controls=(), device="cpu", numpy_rate=250.0)
+    with pytest.raises(DataError, match=said):
+        probe_meg(request, seen.append)
+    assert "recordings" not in {step.stage for step in seen}
+    assert ("load the model" in {step.stage for step in seen}) == ("too few" in said)
 
 
 def test_recordings_that_the_model_was_trained_on_are_told(tmp_path):

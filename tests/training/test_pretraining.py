@@ -245,7 +245,7 @@ def test_sigterm_leaves_a_checkpoint(tmp_path):
 def test_lines_have_the_names_that_every_reader_expects(finished):
     folder, _ = finished
     both = {"step", "split", "loss", "contrastive_loss", "contrastive_accuracy", "chance", "diversity_loss",
-            "perplexity", "masked_fraction"}  # fmt: skip
+            "perplexity", "least_perplexity", "masked_fraction"}  # fmt: skip
     train = {"grad_norm", "learning_rate", "gumbel_temperature", "windows_per_second"}
     assert [row["step"] for row in lines(folder, "train")] == [1, 2, 3, 4, 5, 6]
     assert [row["step"] for row in lines(folder, "eval")] == [3, 6]
@@ -256,6 +256,7 @@ def test_lines_have_the_names_that_every_reader_expects(finished):
         assert 1 / 6 - 1e-6 <= row["chance"] <= 1 and 2 <= row["perplexity"] <= 16
         assert row["diversity_loss"] == pytest.approx((16 - row["perplexity"]) / 16, rel=1e-5)
         assert row["masked_fraction"] == pytest.approx(0.5)
+        assert row["least_perplexity"] == pytest.approx(16 * 50 / 640)
 
 
 def test_the_schedules_are_the_documents():

@@ -65,6 +65,16 @@ def test_wandb_keeps_the_run_in_its_folder_and_goes_on_with_it(tmp_path, monkeyp
     assert {number for number, row in logged.items() if "eval/loss" in row} == {3, 6}
 
 
+def test_a_disk_that_is_full_costs_the_name_at_wandb_and_not_the_training(tmp_path, caplog):
+    kept = trackers._wandb_id(tmp_path)
+    assert trackers._wandb_id(tmp_path) == kept
+    (tmp_path / "wandb-id.txt").unlink()
+    (tmp_path / "wandb-id.txt").mkdir()
+    assert trackers._wandb_id(tmp_path) not in ("", kept)
+    assert trackers._wandb_id(tmp_path / "not there") and len(caplog.records) == 2
+    assert "wandb-id.txt cannot be kept" in caplog.text
+
+
 def wandb_history(folder):
     """(step, numbers) of the file that ``wandb sync`` would send: LevelDB's log format, of less than a block here."""
     from wandb.proto import wandb_internal_pb2

@@ -25,7 +25,7 @@ from tests.pretrain_lines import make_lines
 PAGE = SimpleNamespace(session_hash="page")
 ME, SOMEBODY = "my key", "another key"
 BAND = {"low": 1.0, "high": 40.0, "rate": 250, "notch": "auto", "segment": 20.0, "split": 0.9,
-        "layout": "neuromag306", "fit": "auto", "bads": "interpolate"}  # fmt: skip
+        "by": "recording", "layout": "neuromag306", "fit": "auto", "bads": "interpolate"}  # fmt: skip
 
 
 def silent(*_, **__):
@@ -188,14 +188,14 @@ def test_what_is_asked_of_the_preparation_is_what_the_page_says(parts, monkeypat
         lambda self, request, listen: asked.append(request) or original(self, request, listen),
     )
     study_id = made.recording.simulate(ME, PAGE, silent)[0]
-    card, about, further = prepare(made, study_id, low=None, rate=100, segment=4.0, split=0.7, notch="")
+    card, about, further = prepare(made, study_id, low=None, rate=100, segment=4.0, split=0.7, by="subject", notch="")
     assert (card.visible, further.visible) == (False, True)
     for told in ("2 segments", "(40 s) to train on", "1 segment", "<td>train, eval</td>", "shorter than a segment",
                  "sensors matched", "<td>by name</td>", "bad channels", "<td>MEG0012</td>"):  # fmt: skip
         assert told in about
     assert "subject" not in about  # nobody has one
     (request,) = asked
-    assert (request.segment_length, request.split_ratio) == (400, 0.7)
+    assert (request.segment_length, request.split_ratio, request.split_by) == (400, 0.7, "subject")
     wanted = request.preparation
     assert (wanted.sampling_rate, wanted.l_freq, wanted.h_freq, wanted.notch) == (100, None, 40.0, "none")
     # A training may still read what was prepared before.
@@ -406,6 +406,10 @@ def test_codes_that_collapse_raise_an_alarm():
     assert "Only about 47 codes" in runs_views.alarm(lines[:5])
     assert "Only about" in runs_views.under_way("Train", None, runs_views.alarm(lines[:5]))
     assert runs_views.alarm([{"fold": 0, "uar": 0.5}]) == ""
+    # A model with 64 codes is in trouble below 5, not below 50.
+    few = [{**line, "least_perplexity": 5.0} for line in lines]
+    assert runs_views.alarm(few[:5]) == ""
+    assert "Only about 4 codes are in use, and below 5" in runs_views.alarm([{**few[0], "perplexity": 4.2}])
 
 
 def test_a_log_is_shown_as_a_terminal_shows_it_and_without_markup():

@@ -10,9 +10,6 @@ import numpy as np
 from core.figures.layers.style import MODEL_COLOURS, figure_config, layout, number, per_cent, title
 from core.figures.plotly_json import INK, Figure, axis, packed
 
-FEWEST_CODES = 50
-"""Perplexity below which the document takes the quantiser for collapsed."""
-
 POINTS = 1_200
 """Points of a line at most; more steps are averaged, or a noisy curve of a long run hides its course."""
 
@@ -57,8 +54,9 @@ def _chance(lines: Lines) -> tuple[float, str] | None:
     return (float(known[-1]), f"chance: {per_cent(float(known[-1]))}") if known else None
 
 
-def _fewest_codes(_: Lines) -> tuple[float, str] | None:
-    return FEWEST_CODES, f"below {FEWEST_CODES}: too few codes"
+def _fewest_codes(lines: Lines) -> tuple[float, str] | None:
+    known = [line["least_perplexity"] for line in lines if line.get("least_perplexity")]
+    return (float(known[-1]), f"below {number(float(known[-1]))}: too few codes") if known else None
 
 
 def _nothing(_: Lines) -> tuple[float, str] | None:
@@ -100,8 +98,9 @@ CURVES = (
     ),
     Curve(
         "perplexity", "Codes in use", "perplexity", _fewest_codes,
-        "The effective number of codes that the quantiser uses. When it falls below 50, the codes have collapsed: the "
-        "task has become easy and teaches little. Then train on more data, or with a higher diversity_loss_weight.",
+        "The effective number of codes that the quantiser uses. When it falls below the dotted line, the codes have "
+        "collapsed: the task has become easy and teaches little. Then train on more data, or with a higher "
+        "diversity_loss_weight.",
         axis={"rangemode": "tozero"},
     ),
     Curve(

@@ -122,7 +122,9 @@ def _clear(request: PrepareRequest) -> None:
 
 def _split_settings(request: PrepareRequest) -> SplitSettings:
     rate = request.preparation.sampling_rate
-    return SplitSettings(request.segment_length, request.split_ratio, request.gap_seconds, rate, request.seed)
+    return SplitSettings(
+        request.segment_length, request.split_ratio, request.gap_seconds, rate, request.seed, request.split_by
+    )
 
 
 def _good(results: Sequence[Result | StrataError]) -> list[Result]:
@@ -287,6 +289,7 @@ def _manifest(
     records = tuple(_record(one, length, rate, model_input.sensors is None) for one in plan.recordings)
     facts = {
         "split_ratio": request.split_ratio,
+        "split_by": request.split_by,
         "gap_seconds": request.gap_seconds,
         "seed": request.seed,
         "versions": package_versions(_VERSIONED),

@@ -24,9 +24,10 @@ RECORD = "run.json"
 """In the run's folder: what it was begun with."""
 
 _ITS_FILES = ("state.pt", "metrics.jsonl", RECORD, "best", "last")
-# What may be another when a run goes on. The number of steps is the loop's to judge: the schedule hangs on it.
+# What may be another when a run goes on: where things are and how they are computed, not what is learnt. Of the
+# precision the loop asks that it comes to the same: auto may be what was named before.
 _MAY_CHANGE = frozenset(
-    {"name", "data_dir", "numpy_data_dir", "libribrain_download", "max_steps", "max_minutes", "device", "num_workers"}
+    {"name", "data_dir", "numpy_data_dir", "libribrain_download", "max_minutes", "device", "num_workers"}
     | {"use_tensorboard", "use_wandb", "wandb_project", "precision"}
 )
 
@@ -103,13 +104,13 @@ def trained_checkpoint(result: PretrainResult) -> Path:
 def open_data(settings: PretrainSettings, on_progress: OnProgress = ignore_progress) -> "WindowData":
     """Open the prepared folder, or LibriBrain, as the settings say.
 
+    Of several processes the first one reads the folder's files and compares them with their hashes.
+
     Raises:
-        DataError, InputError: It is not there, or cannot be read.
+        DataError, InputError: It is not there, cannot be read, or has changed since it was prepared.
     """
     if not settings.use_libribrain:
-        from core.meg.prepared import open_prepared
-
-        return open_prepared(Path(settings.numpy_data_dir))
+        return _open_prepared(Path(settings.numpy_data_dir), on_progress)
     from core.meg.libribrain import LibriBrainSettings, open_libribrain
 
     wanted = LibriBrainSettings(
@@ -120,6 +121,16 @@ def open_data(settings: PretrainSettings, on_progress: OnProgress = ignore_progr
         settings.libribrain_download,
     )
     return open_libribrain(wanted, on_progress)
+
+
+def _open_prepared(folder: Path, on_progress: OnProgress) -> "WindowData":
+    from core.embed.team import is_main_process
+    from core.meg.prepared import open_prepared
+
+    data = open_prepared(folder)
+    if is_main_process():
+        data.verify(on_progress)
+    return data
 
 
 def check_data(settings: PretrainSettings, data: "WindowData") -> None:
@@ -205,9 +216,10 @@ def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
     changed = [name for name in new if name not in _MAY_CHANGE and old.get(name) != new[name]]
     if changed:
         got = "; ".join(f"{name} was {old.get(name)} and is now {new[name]}" for name in changed)
+        steps = "The learning rate's schedule hangs on max_steps; to stop earlier, use --until. "
         raise InputError(
-            f"The run in {folder} was begun with other settings ({got}). Go on with those, or begin a new run in "
-            "another --output_dir."
+            f"The run in {folder} was begun with other settings ({got}). {steps if 'max_steps' in changed else ''}Go "
+            "on with those, or begin a new run in another --output_dir."
         )
 
 

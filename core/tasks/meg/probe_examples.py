@@ -1,7 +1,7 @@
 """Examples for a probe of MEG: windows cut from recordings, what they are labelled with, and who is held out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from core.analysis.meg_controls import band_power, covariance
 from core.analysis.recording_probe import Examples, Fold, leave_out
 from core.clock import FrameClock
 from core.errors import DataError
-from core.meg.reader import LabelSpan, open_raw
+from core.meg.reader import LabelSpan, MegFile, labels_of, open_raw
 from core.meg.segments import subject_session
 
 TARGETS = ("label", "subject", "session")
@@ -24,7 +24,7 @@ N_BLOCKS = 5
 """Contiguous blocks of each recording, of which a leakage probe holds out one after the other."""
 
 GAP_SECONDS = 2.0
-"""Training windows this close to a tested block are left out."""
+"""Training windows this close to a tested block are left out, and farther ones of models that see farther."""
 
 MOST_WINDOWS = 150
 """Windows of one recording in a leakage probe, spread evenly."""
@@ -113,12 +113,19 @@ def cut_recording(recording: ProbeRecording, target: str, seconds: float, contro
 
 def _windows(recording: ProbeRecording, target: str, seconds: float) -> Iterator[Window]:
     if target == "label":
-        yield from (Window(span.onset, span.label) for span in sorted(recording.labels, key=lambda one: one.onset))
+        for span in sorted(recording.labels, key=lambda one: one.onset):
+            yield from (Window(onset, span.label) for onset in _onsets(span, seconds))
         return
     label = recording.subject if target == "subject" else f"{recording.subject} {recording.session}".strip()
     count = int(recording.seconds / seconds + 1e-6)
     for number in np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).round()):
         yield Window(float(number) * seconds, label)
+
+
+def _onsets(span: LabelSpan, seconds: float) -> Iterator[float]:
+    """Where the windows of a label begin: at its onset, and side by side as long as the next ends inside of it."""
+    whole = int(span.duration / seconds + 1e-6)
+    yield from (span.onset + number * seconds for number in range(max(1, whole)))
 
 
 def _pooled(states: np.ndarray, clock: FrameClock, windows: Sequence[Window], seconds: float) -> np.ndarray:
@@ -230,11 +237,16 @@ def _too_few(of: Mapping[str, set[int]], target: str) -> str:
     )
 
 
-def split_examples(examples: Labelled, target: str) -> tuple[Examples, tuple[str, ...], str]:
+def split_examples(examples: Labelled, target: str, gap_seconds: float) -> tuple[Examples, tuple[str, ...], str]:
     """Number the classes, and decide who is held out and what an interval draws.
 
     Labels are held out with whole recordings. Who is recorded does not change inside of a recording, so that a leakage
     probe holds out contiguous blocks of each, and leaves windows beside them out of training.
+
+    Args:
+        examples: Those that can be learnt.
+        target: One of TARGETS.
+        gap_seconds: Between tested blocks and what is trained on; not used for labels.
 
     Returns:
         The examples, the classes' names in order, and what the interval draws.
@@ -253,21 +265,22 @@ def split_examples(examples: Labelled, target: str) -> tuple[Examples, tuple[str
         parts = recordings if n_recordings > 2 else examples.blocks()
     else:
         parts = examples.blocks()
-        folds = tuple(_beside_left_out(examples, parts, block) for block in range(int(parts.max()) + 1))
+        folds = tuple(_beside_left_out(examples, parts == block, gap_seconds) for block in range(int(parts.max()) + 1))
     if any(len(np.unique(parts[train])) < 2 for train, _ in folds):
+        apart = "" if target == "label" else f" and to keep the others {gap_seconds:g} s away"
         raise DataError(
             f"Got {len(codes)} windows of {examples.seconds:g} s in {n_recordings} recordings; that is too few to hold "
-            "some out. Give longer recordings, or take a shorter window."
+            f"some out{apart}. Give longer recordings, or take a shorter window."
         )
     return Examples(codes.reshape(-1), units, parts, folds, len(names)), tuple(names.tolist()), drawn
 
 
-def _beside_left_out(examples: Labelled, blocks: np.ndarray, block: int) -> Fold:
+def _beside_left_out(examples: Labelled, tested: np.ndarray, gap_seconds: float) -> Fold:
     """Test a block of every recording; train on what lies at least the gap away."""
-    tested, near = blocks == block, np.zeros(len(blocks), dtype=bool)
+    near = np.zeros(len(tested), dtype=bool)
     for number in np.unique(examples.recordings[tested]):
         own = examples.recordings == number
-        onsets, reach = examples.onsets[own & tested], examples.seconds + GAP_SECONDS
+        onsets, reach = examples.onsets[own & tested], examples.seconds + gap_seconds
         near |= own & (examples.onsets > onsets.min() - reach) & (examples.onsets < onsets.max() + reach)
     return np.flatnonzero(~tested & ~near), np.flatnonzero(tested)
 
@@ -277,7 +290,28 @@ def who_and_when(path: Path, numpy_rate: float | None = None) -> tuple[str, str]
 
     Either is empty where nothing tells it.
     """
-    info = open_raw(path, numpy_rate).raw.info
-    subject, session = subject_session(path, info["subject_info"])
+    return _who_and_when(open_raw(path, numpy_rate))
+
+
+def _who_and_when(file: MegFile) -> tuple[str, str]:
+    info = file.raw.info
+    subject, session = subject_session(file.path, info["subject_info"])
     day = info["meas_date"]
     return subject, session or ("" if day is None else f"{day:%Y-%m-%d}")
+
+
+@contextmanager
+def open_unread(path: Path, numpy_rate: float | None = None) -> Iterator[ProbeRecording]:
+    """A recording as far as its file tells without being read: labels, length, who; no states and no values.
+
+    Raises:
+        StrataError: as :func:`core.meg.reader.open_raw`.
+    """
+    file = open_raw(path, numpy_rate)
+    rate, n_samples = float(file.raw.info["sfreq"]), file.raw.n_times
+    clock = FrameClock(hop=1, field=1, sampling_rate=round(rate))  # of no states
+    yield ProbeRecording(n_samples, rate, labels_of(file), _unread, {}, clock, *_who_and_when(file), file.simulated)
+
+
+def _unread(first: int, stop: int) -> np.ndarray:
+    return np.empty((0, stop - first))

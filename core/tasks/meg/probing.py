@@ -1,6 +1,7 @@
 """What a linear probe reads from a trained Meg2Vec, beside random weights, band power and tangent space.
 
-Each example is a window: of the model's states their mean and standard deviation over its frames. Labels are probed
+Each example is a window, and an annotation that is longer than one holds several side by side: of the model's states
+their mean and standard deviation over its frames. Labels are probed
 with whole recordings held out; ``subject`` and ``session`` are the leakage probe, which asks how well a recording can
 be told from another whatever happens in it.
 """
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +23,7 @@ from core.analysis.scores import confusion
 from core.arrays import EmbedSettings, OnProgress, Progress, ignore_progress
 from core.checkpoints.find import find_model
 from core.clock import FrameClock
+from core.embed.encoder import EncoderSpec
 from core.embed.pipeline import plan, stream_states
 from core.embed.recordings import MEG, SIMULATED, hash_recording, open_model_input, require_modality
 from core.errors import DataError, InputError
@@ -30,6 +33,7 @@ from core.tasks.encoders import ReadyEncoder, Source, ready_encoder
 from core.tasks.meg.probe_examples import (
     BAND_POWER,
     CONTROLS,
+    GAP_SECONDS,
     MODEL,
     RANDOM,
     RIEMANN,
@@ -40,6 +44,7 @@ from core.tasks.meg.probe_examples import (
     ProbeRecording,
     cut_recording,
     learnable,
+    open_unread,
     split_examples,
     who_and_when,
 )
@@ -50,7 +55,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_UNITS = {"recordings": "recording", "probe": "kind of features"}
+_UNITS = {"examples": "recording", "recordings": "recording", "probe": "kind of features"}
 
 POOLING = "mean and standard deviation over the frames of a window"
 
@@ -60,7 +65,7 @@ def probe_meg(request: ProbeRequest, on_progress: OnProgress = ignore_progress) 
 
     Args:
         request: Model, recordings, what to probe for, controls.
-        on_progress: Told of the stages ``recordings`` and ``probe``.
+        on_progress: Told of the stages ``examples``, ``recordings`` and ``probe``.
 
     Raises:
         InputError: a setting that cannot be used, or fewer than two recordings.
@@ -71,7 +76,9 @@ def probe_meg(request: ProbeRequest, on_progress: OnProgress = ignore_progress) 
     kept, notes = _distinct(request.recordings)
     request = replace(request, recordings=kept)
     check_request(request)
+    looked = look(request, on_progress)
     reader = model_reader(request, on_progress)
+    split_examples(looked, request.target, reader.gap_seconds)  # what would fail at the end, fails before the hours
     return probe_recordings(request, replace(reader, warnings=(*reader.warnings, *notes)), on_progress)
 
 
@@ -114,11 +121,31 @@ class Reader:
         layers: Numbers of the layers in the states, in their order.
         open: Opens one, with the states of the model, and of the random control if it is wanted.
         warnings: What to mind of the model.
+        sight_seconds: How far from a frame the farthest sample is that its states may have seen.
     """
 
     layers: tuple[int, ...]
     open: OpenRecording
     warnings: tuple[str, ...] = ()
+    sight_seconds: float = 0.0
+
+    @property
+    def gap_seconds(self) -> float:
+        """Between tested blocks and training windows of one recording: no state of these has seen those."""
+        return max(GAP_SECONDS, self.sight_seconds)
+
+
+def look(request: ProbeRequest, on_progress: OnProgress) -> Labelled:
+    """The examples that recordings will give, from what their files say of themselves: nothing is embedded.
+
+    Raises:
+        DataError: the recordings lack labels, or do not say whose they are.
+    """
+    bare = replace(request, controls=())
+    open_recording = partial(open_unread, numpy_rate=request.numpy_rate)
+    cuts = [_cut(path, bare, open_recording) for path in _counted(request.recordings, "examples", on_progress)]
+    every = Labelled.of(cuts, request.window_seconds)
+    return every.take(learnable(every, request.target)[0])
 
 
 def probe_recordings(request: ProbeRequest, reader: Reader, on_progress: OnProgress) -> ProbeFindings:
@@ -128,7 +155,7 @@ def probe_recordings(request: ProbeRequest, reader: Reader, on_progress: OnProgr
     every = Labelled.of(cuts, request.window_seconds)
     kept, left_out = learnable(every, request.target)
     labelled = every.take(kept)
-    examples, classes, drawn = split_examples(labelled, request.target)
+    examples, classes, drawn = split_examples(labelled, request.target, reader.gap_seconds)
     kinds = (MODEL, *(name for name in CONTROLS if name in request.controls))
     found = {name: _probed(name, cuts, kept, examples) for name in _counted(kinds, "probe", on_progress)}
     counts = Counter(labelled.labels.tolist())
@@ -141,7 +168,7 @@ def probe_recordings(request: ProbeRequest, reader: Reader, on_progress: OnProgr
         1 / len(classes),
         tuple(_score(name, one, examples, reader.layers, request.seed) for name, one in found.items()),
         (*reader.warnings, *_what_to_mind(request, cuts, drawn), *left_out),
-        _facts(request, examples, found, drawn) | {"layers": list(reader.layers)},
+        _facts(request, examples, found, drawn) | _facts_of(reader, request.target),
     )
 
 
@@ -255,6 +282,10 @@ def _facts(request: ProbeRequest, examples: Examples, found: Mapping[str, _Probe
     }
 
 
+def _facts_of(reader: Reader, target: str) -> dict[str, Any]:
+    return {"layers": list(reader.layers), "gap_seconds": None if target == "label" else reader.gap_seconds}
+
+
 def _what_to_mind(request: ProbeRequest, cuts: Sequence[Cut], drawn: str) -> list[str]:
     found = []
     if any(cut.simulated for cut in cuts):
@@ -285,9 +316,10 @@ def model_reader(request: ProbeRequest, on_progress: OnProgress) -> Reader:
     found = find_model(request.model)
     sources = {MODEL: Source(found)} | ({RANDOM: Source(found, request.seed)} if RANDOM in request.controls else {})
     ready = {name: ready_encoder(source, settings, on_progress) for name, source in sources.items()}
-    model = ready[MODEL]
-    if model.encoder.spec.modality != MEG:
+    model, spec = ready[MODEL], ready[MODEL].encoder.spec
+    if spec.modality != MEG:
         raise InputError(f"{request.model} is no MEG model. Choose one that pretrain made.")
+    settings = narrowed(settings, request, spec)
     wanted = from_preprocessor(model.loaded.preprocessor)
 
     @contextmanager
@@ -295,11 +327,30 @@ def model_reader(request: ProbeRequest, on_progress: OnProgress) -> Reader:
         require_modality(path, MEG, request.model)
         with open_model_input(path, wanted, settings) as signal:
             states = {name: _states(one, signal, settings, path) for name, one in ready.items()}
-            yield _as_recording(path, signal, states, model.encoder.spec.clock, request)
+            yield _as_recording(path, signal, states, spec.clock, request)
 
     simulated = (SIMULATED[0],) if wanted.simulated else ()
     seen = seen_in_training(model.loaded.folder, request.recordings)
-    return Reader(model.layers, open_recording, (*simulated, *seen, *model.loaded.warnings, *model.choice.warnings))
+    warnings = (*simulated, *seen, *model.loaded.warnings, *model.choice.warnings)
+    return Reader(model.layers, open_recording, warnings, sight_seconds(spec, settings.chunk_seconds))
+
+
+def narrowed(settings: EmbedSettings, request: ProbeRequest, spec: EncoderSpec) -> EmbedSettings:
+    """Shorter chunks for a leakage probe, whose training windows lie beside the tested ones in one recording."""
+    if request.target == "label":
+        return settings
+    return replace(settings, chunk_seconds=max(request.window_seconds, spec.context_seconds))
+
+
+def sight_seconds(spec: EncoderSpec, chunk_seconds: float) -> float:
+    """How far from a frame's middle the farthest sample is that its states may have seen.
+
+    The transformer sees all frames of its window, at most chunk and context on both sides; the outermost of these sees
+    half a field more.
+    """
+    clock = spec.clock
+    frames = max(1, clock.frames_in(chunk_seconds)) + 2 * clock.frames_in(spec.context_seconds)
+    return frames * clock.stride_seconds + clock.field / 2 / clock.sampling_rate
 
 
 def seen_in_training(folder: Path, recordings: Sequence[Path]) -> tuple[str, ...]:

@@ -62,13 +62,15 @@ class PrepareRequest:
         file_pattern: Of recordings in folders.
         segment_length: Samples of a segment, at the prepared rate; the last segment of a recording is dropped where
             it is shorter, and how much was dropped is recorded.
-        split_ratio: Share of the recordings (of the blocks where there is one) that train.
+        split_ratio: Share of the recordings (of the subjects with ``split_by`` subject; of the blocks where there is
+            one recording) that train.
         preparation: Filters, rate, layout.
         numpy_rate: Sampling rate of ``.npy`` recordings that have no ``.json`` beside them.
         gap_seconds: Left out between blocks of one recording that go to different parts.
         seed: Of the split.
         workers: Processes; 0 takes as many as there are cores.
         force: Whether files of another preparation in ``output_dir`` may be replaced.
+        split_by: What goes to one part as a whole: ``recording``, or ``subject`` with all its recordings.
     """
 
     inputs: tuple[Path, ...]
@@ -82,6 +84,7 @@ class PrepareRequest:
     seed: int = 0
     workers: int = 0
     force: bool = False
+    split_by: str = "recording"
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ class ProbeRequest:
         model: Bundled name or folder of a trained Meg2Vec.
         recordings: With annotations; at least two, for folds of whole recordings.
         target: ``label`` (the annotations), ``subject`` or ``session`` (from the recordings: the leakage probe).
-        window_seconds: Of each example: from the annotation's onset on, or the windows that a leakage probe cuts.
+        window_seconds: Of each example: from the annotation's onset on, and side by side in longer annotations; or the
+            windows that a leakage probe cuts.
         layers: As in ``embed``.
         controls: Of ``random`` (same architecture, random weights), ``band-power``, ``riemann`` (tangent space).
         seed: Of the random weights and of the bootstrap.
@@ -140,7 +144,7 @@ class ProbeRequest:
     model: str
     recordings: tuple[Path, ...]
     target: str = "label"
-    window_seconds: float = 2.0
+    window_seconds: float = 0.5
     layers: str = "all"
     controls: tuple[str, ...] = ("random", "band-power", "riemann")
     device: str = "auto"
