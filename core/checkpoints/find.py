@@ -31,6 +31,7 @@ HUB_MODELS = {
     "facebook/encodec_24khz": "EnCodec 24 kHz, the codec's encoder and its quantised forms",
     "facebook/encodec_48khz": "EnCodec 48 kHz, the same in stereo segments of 1 s",
 }
+_MODALITIES = {"meg2vec": "meg", "wav2vec2_2d": "grid"}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PREPARATION = ("preprocessor_config.json", "processor_config.json")
 _SAFE_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json")
@@ -56,7 +57,7 @@ class ModelEntry:
     """One line of the list of models; numbers are None where nothing is on this computer.
 
     ``layer_names`` says what layers 0 to ``n_layers`` are where numbers alone do not: for codecs. ``modality`` is what
-    the model takes: ``audio`` or ``meg``.
+    the model takes: ``audio``, ``meg``, or ``grid`` for those of recording sites.
     """
 
     name: str
@@ -299,7 +300,7 @@ def describe_model(found: Found) -> ModelEntry:
         size_mb=_size_mb(folder, name),
         note=(HUB_MODELS | encodec_package.OFFICIAL_NOTES).get(name, ""),
         layer_names=names,
-        modality="meg" if model_type == "meg2vec" else "audio",
+        modality=_MODALITIES.get(str(model_type), "audio"),
     )
 
 

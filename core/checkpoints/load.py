@@ -26,9 +26,10 @@ SUPPORTED = {
     "whisper": "WhisperEncoder",
     "encodec": "EncodecModel",
     "meg2vec": "Meg2VecModel",
+    "wav2vec2_2d": "Wav2Vec2_2DModel",
 }
 # Strata's own architectures: transformers does not know them.
-_OWN = ("meg2vec",)
+_OWN = ("meg2vec", "wav2vec2_2d")
 # Families that take raw samples at a rate, and in a scale, that only preprocessor_config.json knows.
 _RAW_SAMPLES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 
@@ -45,6 +46,8 @@ REQUIRED_KEYS = {
     "encodec": ("sampling_rate", "audio_channels", "num_filters", "upsampling_ratios", "hidden_size"),
     "meg2vec": (*_CONVOLUTIONS, *_TRANSFORMER, "feat_extract_norm", "do_stable_layer_norm", "in_channels",
                 "sampling_rate", "sensor_input"),
+    "wav2vec2_2d": (*_CONVOLUTIONS, *_TRANSFORMER, "feat_extract_norm", "do_stable_layer_norm", "in_channels",
+                    "grid_height", "grid_width", "sites_per_grid", "use_spatial_embedding", "num_recording_sites"),
 }  # fmt: skip
 # Keys that published configs carry although today's transformers no longer reads them. None of them is ever used.
 LEGACY_KEYS = frozenset(
@@ -84,6 +87,8 @@ PRETRAINING_HEADS = ("quantizer.", "project_hid.", "project_q.", "label_embs_con
                      "head.quantizer.", "head.project_hid.", "head.project_q.")  # fmt: skip
 LABEL_HEADS = ("lm_head.", "classifier.", "projector.", "tdnn.", "objective.", "layer_weights", "decoder.", "proj_out.",
                "feature_extractor.weight", "feature_extractor.bias")  # fmt: skip
+# What larger models call the encoder inside them.
+_INNER_MODELS = (*("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2vec2_bert", "model"), *_OWN)
 WHISPER_KEYS = {r"^(model\.)?encoder\.": ""}
 _CONFIG_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 _SHARD_INDEX = "model.safetensors.index.json"
@@ -282,6 +287,10 @@ def _config_class(model_type: str) -> Any:
         from core.models.meg2vec import Meg2VecConfig
 
         return Meg2VecConfig
+    if model_type == "wav2vec2_2d":
+        from core.models.wav2vec2_2d import Wav2Vec2_2DConfig
+
+        return Wav2Vec2_2DConfig
     from transformers import CONFIG_MAPPING
 
     return CONFIG_MAPPING[model_type]
@@ -449,6 +458,10 @@ def _model_class(model_type: str) -> Any:
         from core.models.meg2vec import Meg2VecModel
 
         return Meg2VecModel
+    if model_type == "wav2vec2_2d":
+        from core.models.wav2vec2_2d import Wav2Vec2_2DModel
+
+        return Wav2Vec2_2DModel
     import transformers
 
     return getattr(transformers, SUPPORTED[model_type])
@@ -490,9 +503,7 @@ def _check_report(report: dict[str, Any], name: str) -> list[str]:
 def _without_prefix(key: str) -> str:
     """A weight's name without the name of the model inside a larger one, such as ``wav2vec2.``."""
     head, _, rest = key.partition(".")
-    return (
-        rest if head in ("wav2vec2", "hubert", "wavlm", "data2vec_audio", "wav2vec2_bert", "model", "meg2vec") else key
-    )
+    return rest if head in _INNER_MODELS else key
 
 
 def _architecture(raw: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ def _add_probe(parser: argparse.ArgumentParser) -> None:
         help="what is read: the annotations' labels, or who and when (default: label)",
     )  # fmt: skip
     parser.add_argument(
-        "--window-seconds", default=2.0, type=options.seconds, metavar="S", help="of each example (default: 2)"
+        "--window-seconds", default=0.5, type=options.seconds, metavar="S", help="of each example (default: 0.5)"
     )
     parser.add_argument("--layers", default="all", help="all, last or numbers (default: all)")
     parser.add_argument(

@@ -114,14 +114,15 @@ def _cell(value: Cell) -> str:
     return "" if value is None else str(value)
 
 
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Pack arrays without pickling: text as NumPy's own unicode."""
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
 
-def _texts(values: Iterable[str]) -> np.ndarray:
+def unicode_texts(values: Iterable[str]) -> np.ndarray:
+    """Make an array of texts that needs no pickle; see :func:`readable`."""
     return np.array([readable(value) for value in values], dtype=np.str_)
 
 
@@ -197,13 +198,13 @@ def _curve_rows(findings: LayersFindings) -> Iterable[Sequence[Cell]]:
 
 
 def _model_files(found: ModelFindings, label: str) -> Iterator[tuple[str, bytes]]:
-    yield f"statistics_{label}.npz", _npz(_statistics_arrays(found))
+    yield f"statistics_{label}.npz", npz_bytes(_statistics_arrays(found))
     yield from _similarity_files(found.similarity, label)
-    yield f"points_{label}.npz", _npz(_point_arrays(found))
+    yield f"points_{label}.npz", npz_bytes(_point_arrays(found))
     yield f"points_{label}.csv", _points_csv(found)
     yield f"atlas_{label}.parquet", atlas_parquet(found)
     if found.curves:
-        yield f"curves_{label}.npz", _npz(_curve_arrays(found.curves))
+        yield f"curves_{label}.npz", npz_bytes(_curve_arrays(found.curves))
 
 
 def _statistics_arrays(found: ModelFindings) -> dict[str, np.ndarray]:
@@ -236,13 +237,13 @@ def _similarity_files(similarity: Similarity, label: str) -> Iterator[tuple[str,
         "noise_floor": np.array(similarity.noise_floor),
         "n_floor": np.array(similarity.n_floor),
         "kind": np.array(similarity.kind),
-        "models": _texts(similarity.models),
+        "models": unicode_texts(similarity.models),
     }
     ends = {"low": similarity.low, "high": similarity.high}
     arrays |= {name: end for name, end in ends.items() if end is not None}
     header = ["layer", *map(str, similarity.columns)]
     yield f"similarity_{label}.csv", csv_bytes(header, rows)
-    yield f"similarity_{label}.npz", _npz(arrays)
+    yield f"similarity_{label}.npz", npz_bytes(arrays)
 
 
 def _curve_arrays(curves: Sequence[Curve]) -> dict[str, np.ndarray]:
@@ -257,12 +258,12 @@ def _point_arrays(found: ModelFindings) -> dict[str, np.ndarray]:
     arrays = {
         "layers": np.array(found.layers),
         "pca": np.stack([layer.pca for layer in found.projections]),
-        "recordings": _texts(table.recordings),
+        "recordings": unicode_texts(table.recordings),
         "recording": table.recording,
         "start": table.start,
         "stop": table.stop,
         "n_total": np.array(table.n_total),
-        **{f"label_{kind}": _texts(values) for kind, values in table.labels.items()},
+        **{f"label_{kind}": unicode_texts(values) for kind, values in table.labels.items()},
     }
     tsne = {f"tsne_layer_{layer.index}": layer.tsne for layer in found.projections if layer.tsne is not None}
     return {**arrays, **tsne}

@@ -6,6 +6,7 @@ masked *fraction* instead, and at .065 leave most short windows without any mask
 frames masked, the same number in each, so that no row lacks a mask and none weighs more than another.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,9 +20,53 @@ LEAST_MASKED = 2
 """A masked frame needs another one to be told apart from."""
 
 
+class TokenRule(ABC):
+    """How windows are masked, whatever their tokens are: all that training needs to know of it.
+
+    Attributes:
+        negatives: Other masked tokens that each masked one is told apart from, at most.
+    """
+
+    negatives: int
+
+    @abstractmethod
+    def count(self, n_tokens: int) -> int:
+        """Tokens that are masked in each window of so many.
+
+        Raises:
+            InputError: Such windows cannot be masked so.
+        """
+
+    @abstractmethod
+    def noise_columns(self, n_tokens: int) -> int:
+        """Random numbers that one window's mask takes."""
+
+    @abstractmethod
+    def mask(self, noise: torch.Tensor, n_tokens: int) -> torch.Tensor:
+        """(windows, tokens) bool, :meth:`count` of each row true, from (windows, :meth:`noise_columns`) in [0, 1)."""
+
+    def draw(self, seeds: Sequence[int], n_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mask and negatives of windows, each from its own seed and from nothing else.
+
+        Args:
+            seeds: One a window.
+            n_tokens: Of each window.
+
+        Returns:
+            (batch, tokens) bool and (batch, tokens, K) int64 into batch * tokens, on the CPU.
+
+        Raises:
+            InputError: Windows too short for the mask.
+        """
+        columns = self.noise_columns(n_tokens)
+        noise = mask_noise(seeds, columns + negative_noise_columns(self.count(n_tokens), self.negatives))
+        mask = self.mask(noise[:, :columns], n_tokens)
+        return mask, sample_negative_indices(mask, self.negatives, noise=noise[:, columns:])
+
+
 @dataclass(frozen=True)
-class MaskRule:
-    """How windows are masked.
+class MaskRule(TokenRule):
+    """Spans of frames.
 
     Attributes:
         prob: Each frame's chance to start a span.
@@ -32,6 +77,18 @@ class MaskRule:
     prob: float = 0.065
     length: int = 10
     negatives: int = 100
+
+    def count(self, n_tokens: int) -> int:
+        """See :func:`masked_count`."""
+        return masked_count(n_tokens, self.prob, self.length)
+
+    def noise_columns(self, n_tokens: int) -> int:
+        """See :func:`mask_noise_columns`."""
+        return mask_noise_columns(n_tokens, self.length)
+
+    def mask(self, noise: torch.Tensor, n_tokens: int) -> torch.Tensor:
+        """See :func:`compute_mask_indices`."""
+        return compute_mask_indices((len(noise), n_tokens), self.prob, self.length, noise=noise)
 
 
 def masked_fraction(mask_prob: float, mask_length: int) -> float:
@@ -199,24 +256,3 @@ def mask_noise(seeds: Sequence[int], n: int) -> torch.Tensor:
     """
     rows = [np.random.Generator(np.random.Philox(seed)).random(n, dtype=np.float32) for seed in seeds]
     return torch.from_numpy(np.stack(rows))
-
-
-def seeded_masks(seeds: Sequence[int], n_frames: int, rule: MaskRule) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mask and negatives of windows, each from its own seed.
-
-    Args:
-        seeds: One a window.
-        n_frames: Of each window.
-        rule: How to mask.
-
-    Returns:
-        (batch, frames) bool and (batch, frames, K) int64, on the CPU.
-
-    Raises:
-        InputError: windows too short for the mask.
-    """
-    count = masked_count(n_frames, rule.prob, rule.length)
-    columns = mask_noise_columns(n_frames, rule.length)
-    noise = mask_noise(seeds, columns + negative_noise_columns(count, rule.negatives))
-    mask = compute_mask_indices((len(seeds), n_frames), rule.prob, rule.length, noise=noise[:, :columns])
-    return mask, sample_negative_indices(mask, rule.negatives, noise=noise[:, columns:])

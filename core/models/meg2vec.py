@@ -17,7 +17,6 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
     Wav2Vec2EncoderStableLayerNorm,
     Wav2Vec2FeatureEncoder,
     Wav2Vec2FeatureProjection,
-    Wav2Vec2PreTrainedModel,
 )
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -25,6 +24,7 @@ from transformers.utils.output_capturing import capture_outputs
 from core.clock import FrameClock
 from core.errors import InputError
 from core.models.contrastive import ContrastiveHead, ContrastiveOutput
+from core.models.pretrained import OwnForPreTraining, OwnModel, OwnPreTrainedModel, check_own_config
 from core.models.sensor_attention import SensorAttention, SensorTensors
 
 SENSOR_INPUTS = ("channels", "positions")
@@ -64,13 +64,7 @@ class Meg2VecConfig(Wav2Vec2Config):
         super().__post_init__(**kwargs)
         if self.sensor_input not in SENSOR_INPUTS:
             raise InputError(f"Got sensor_input {self.sensor_input!r}; expected {' or '.join(SENSOR_INPUTS)}.")
-        for name in ("in_channels", "sampling_rate", "virtual_channels", "sensor_dim"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Got {name} {getattr(self, name)}; expected at least 1.")
-        if self.layerdrop:
-            raise InputError(
-                f"Got layerdrop {self.layerdrop}; expected 0: a layer that is skipped has no state. Use hidden_dropout."
-            )
+        check_own_config(self, ("in_channels", "sampling_rate", "virtual_channels", "sensor_dim"))
 
     @property
     def convolved_channels(self) -> int:
@@ -104,7 +98,7 @@ class MultiChannelFeatures(Wav2Vec2FeatureEncoder):
         return values
 
 
-class Meg2VecPreTrainedModel(Wav2Vec2PreTrainedModel):
+class Meg2VecPreTrainedModel(OwnPreTrainedModel):
     """Weights as wav2vec 2.0 draws them."""
 
     config: Meg2VecConfig
@@ -114,16 +108,11 @@ class Meg2VecPreTrainedModel(Wav2Vec2PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, ContrastiveHead):
-            module.project_hid.reset_parameters()
-            module.project_q.reset_parameters()
-        elif isinstance(module, SensorAttention):
+        if isinstance(module, SensorAttention):
             module.reset_parameters()
-        elif isinstance(module, Meg2VecModel):
-            nn.init.uniform_(module.masked_spec_embed)
 
 
-class Meg2VecModel(Meg2VecPreTrainedModel):
+class Meg2VecModel(Meg2VecPreTrainedModel, OwnModel):
     """From recordings to states.
 
     Args:
@@ -165,15 +154,16 @@ class Meg2VecModel(Meg2VecPreTrainedModel):
             InputError: channels, sensors, length or mask do not fit the model.
         """
         self._check(input_values, sensors)
-        if self.sensor_attention is not None:
-            input_values = self.sensor_attention(input_values, sensors)
-        features = self.feature_extractor(input_values).transpose(1, 2)
-        hidden, features = self.feature_projection(features)
-        if mask_time_indices is not None:
-            _check_mask(mask_time_indices, hidden)
-            hidden[mask_time_indices] = self.masked_spec_embed.to(hidden.dtype)
-        states = self.encoder(hidden, **kwargs).last_hidden_state
+        hidden, features = self.feature_projection(self.features(input_values, sensors=sensors))
+        states = self.encoder(self.hide(hidden, mask_time_indices), **kwargs).last_hidden_state
         return Wav2Vec2BaseModelOutput(last_hidden_state=states, extract_features=features)
+
+    def features(self, values: torch.Tensor, sensors: SensorTensors | None = None) -> torch.Tensor:
+        """Features (batch, frames, conv_dim) of (batch, channels, time), before any norm and mask."""
+        if self.sensor_attention is not None:
+            values = self.sensor_attention(values, sensors)
+        features: torch.Tensor = self.feature_extractor(values).transpose(1, 2)
+        return features
 
     def _check(self, values: torch.Tensor, sensors: SensorTensors | None) -> None:
         config = self.config
@@ -195,15 +185,7 @@ class Meg2VecModel(Meg2VecPreTrainedModel):
             )
 
 
-def _check_mask(mask: torch.Tensor, hidden: torch.Tensor) -> None:
-    if mask.shape != hidden.shape[:2] or mask.dtype != torch.bool:
-        raise InputError(
-            f"Got a mask of shape {tuple(mask.shape)} and type {mask.dtype}; expected {tuple(hidden.shape[:2])} bool: "
-            "masks are drawn on frames, not on samples. Use compute_mask_indices on the frame clock's count."
-        )
-
-
-class Meg2VecForPreTraining(Meg2VecPreTrainedModel):
+class Meg2VecForPreTraining(Meg2VecPreTrainedModel, OwnForPreTraining):
     """Meg2Vec with quantiser and contrastive loss.
 
     Args:
@@ -215,10 +197,6 @@ class Meg2VecForPreTraining(Meg2VecPreTrainedModel):
         self.meg2vec = Meg2VecModel(config)
         self.head = ContrastiveHead(config)
         self.post_init()
-
-    def set_gumbel_temperature(self, temperature: float) -> None:
-        """Set the temperature at which codes are drawn in training."""
-        self.head.quantizer.temperature = temperature
 
     def forward(
         self,
@@ -242,8 +220,4 @@ class Meg2VecForPreTraining(Meg2VecPreTrainedModel):
             InputError: channels, sensors, length or mask do not fit the model.
         """
         outputs = self.meg2vec(input_values, mask_time_indices=mask_time_indices, sensors=sensors, **kwargs)
-        result = self.head(
-            outputs.last_hidden_state, outputs.extract_features, mask_time_indices, sampled_negative_indices
-        )
-        result.hidden_states = outputs.hidden_states
-        return result
+        return self.contrast(outputs, mask_time_indices, sampled_negative_indices)

@@ -1,10 +1,9 @@
 """Simulated MEG with known truth: sources in a sphere, the 306 sensors that MNE carries, noise of a real room.
 
 The subject of the simulation follows several rhythmic stimuli at once, each with its own pace, as in studies with
-frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015). Each source answers its stimulus with a
-rhythm that keeps step with it, while it is attended to. A row of spans says which one leads; in ``rest`` none does. A
-partner on the other side of the head answers a quarter of a cycle later, as strongly: the left and the right of a pair
-differ in who comes first and in nothing else, so that power tells pairs apart and not sides.
+frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015). The sources of a stimulus answer it
+with a rhythm that keeps step with it, while it is attended to: for sounds and for touch those of both sides, the right
+one a quarter of a cycle behind the left. A row of spans says which stimulus is attended to; in ``rest`` none is.
 
 A moment therefore follows from the moments around it, which self-supervision needs to have anything to learn, and the
 spans are labels that it was never told.
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 LAYOUT = "neuromag306"
 
-VERSION = 2
+VERSION = 3
 """Of the simulation: another number, other values from the same seed."""
 
 SPHERE_CENTRE = (0.0, 0.0, 0.04)
@@ -68,27 +67,25 @@ REGIONS: dict[str, Region] = {
 
 @dataclass(frozen=True)
 class Pattern:
-    """How a source answers its stimulus.
+    """What answers a stimulus.
 
     Attributes:
         frequency: Of the stimulus and the response, in Hz.
-        partner: The source that answers as well; empty for none.
+        regions: The sources that answer, as strongly; each is LAG_CYCLES behind the one before it.
     """
 
     frequency: float
-    partner: str = ""
+    regions: tuple[str, ...]
 
 
 PATTERNS: dict[str, Pattern] = {
-    "auditory_left": Pattern(8.0, "auditory_right"),
-    "auditory_right": Pattern(8.0, "auditory_left"),
-    "visual": Pattern(12.0),
-    "motor_left": Pattern(17.0, "motor_right"),
-    "motor_right": Pattern(17.0, "motor_left"),
+    "auditory": Pattern(8.0, ("auditory_left", "auditory_right")),
+    "visual": Pattern(12.0, ("visual",)),
+    "motor": Pattern(17.0, ("motor_left", "motor_right")),
 }
 
-PARTNER_LAG = 0.25
-"""Cycles by which a partner is behind."""
+LAG_CYCLES = 0.25
+"""Cycles by which the second source of a stimulus is behind the first."""
 
 ONSET_SECONDS = 0.1
 """Standard deviation of the Gaussian by which a response rises and falls."""
@@ -102,9 +99,8 @@ class Levels:
     """How strong everything is.
 
     Attributes:
-        response: Amplitude of a leading source, in ampere metres.
-        unattended: Of a source that does not lead, as a share of that.
-        partner: Of a partner's, as a share of its source's.
+        response: Amplitude of a source whose stimulus is attended to, in ampere metres.
+        unattended: Of another one, as a share of that.
         background: Root mean square of one source of the background, in ampere metres.
         alpha: Of one source of the alpha rhythm.
         magnetometer: White noise of a magnetometer, T/rtHz.
@@ -115,7 +111,6 @@ class Levels:
 
     response: float = 40e-9
     unattended: float = 0.0
-    partner: float = 1.0
     background: float = 3e-9
     alpha: float = 4e-9
     magnetometer: float = 3e-15
@@ -297,24 +292,23 @@ def source_signals(spans: list[Span], settings: SimulationSettings, rng: np.rand
     """
     levels, signals = settings.levels, np.zeros((len(REGIONS), settings.n_times))
     rows, t = {region: row for row, region in enumerate(REGIONS)}, np.arange(settings.n_times) / settings.sampling_rate
-    for region, pattern in PATTERNS.items():
-        amplitude = levels.response * (levels.unattended + (1 - levels.unattended) * leading(spans, region, settings))
+    for label, pattern in PATTERNS.items():
+        share = levels.unattended + (1 - levels.unattended) * attended(spans, label, settings)
         cycles = pattern.frequency * t + rng.uniform()
-        signals[rows[region]] += amplitude * np.sin(2 * np.pi * cycles)
-        if pattern.partner:
-            signals[rows[pattern.partner]] += levels.partner * amplitude * np.sin(2 * np.pi * (cycles - PARTNER_LAG))
+        for place, region in enumerate(pattern.regions):
+            signals[rows[region]] = levels.response * share * np.sin(2 * np.pi * (cycles - place * LAG_CYCLES))
     return signals
 
 
-def leading(spans: list[Span], region: str, settings: SimulationSettings) -> np.ndarray:
-    """How far a region leads, (time,) from 0 to 1: 1 in its spans, with soft edges."""
+def attended(spans: list[Span], label: str, settings: SimulationSettings) -> np.ndarray:
+    """How far a stimulus is attended to, (time,) from 0 to 1: 1 in its spans, with soft edges."""
     from scipy.ndimage import gaussian_filter1d
 
-    rate, leads = settings.sampling_rate, np.zeros(settings.n_times)
+    rate, found = settings.sampling_rate, np.zeros(settings.n_times)
     for span in spans:
-        if span.label == region:
-            leads[round(span.onset * rate) : round((span.onset + span.duration) * rate)] = 1.0
-    return np.asarray(gaussian_filter1d(leads, ONSET_SECONDS * rate))
+        if span.label == label:
+            found[round(span.onset * rate) : round((span.onset + span.duration) * rate)] = 1.0
+    return np.asarray(gaussian_filter1d(found, ONSET_SECONDS * rate))
 
 
 # ---------------------------------------------------------------------------------------------------------------- noise

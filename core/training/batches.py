@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import InputError
-from core.models.masking import MaskRule, seeded_masks
+from core.models.masking import TokenRule
 from core.models.sensor_attention import SensorTensors
 from core.sensors import Sensors
 
@@ -204,7 +204,7 @@ class WindowShape:
 
     n_times: int
     n_frames: int
-    rule: MaskRule
+    rule: TokenRule
     with_sensors: bool = False
 
 
@@ -235,7 +235,7 @@ class WindowReader(Dataset[Item]):
 
     def together(self, items: Sequence[Item]) -> Batch:
         """Make a batch: masks by each window's own seed, channels padded to the most there are."""
-        mask, negatives = seeded_masks([seed for *_, seed in items], self.shape.n_frames, self.shape.rule)
+        mask, negatives = self.shape.rule.draw([seed for *_, seed in items], self.shape.n_frames)
         sensors = [own for _, own, _ in items if own is not None]
         placed = SensorTensors.of(sensors) if self.shape.with_sensors else None
         return Batch(torch.from_numpy(_padded([values for values, *_ in items])), mask, negatives, placed)

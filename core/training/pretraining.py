@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.models.contrastive import diversity_gradient, diversity_loss, perplexity
-from core.models.masking import MaskRule, masked_count
+from core.models.masking import MaskRule
 from core.models.meg2vec import Meg2VecConfig, Meg2VecForPreTraining
 from core.training.alarms import Alarms, least_perplexity
 from core.training.batches import (
@@ -177,17 +177,13 @@ class PretrainStep:
     def n_masked(self) -> int:
         """Masked frames of one update: every window has as many."""
         shape = self.batches.shape
-        return self.batches.plan.windows * masked_count(shape.n_frames, shape.rule.prob, shape.rule.length)
+        return self.batches.plan.windows * shape.rule.count(shape.n_frames)
 
     @torch.no_grad()
     def _code_mass(self, batch: Batch) -> Tensor:
         """How often each code is taken in a micro-batch, (groups, codes), from what the quantiser sees alone."""
-        meg2vec, values = self.model.meg2vec, batch.values
         with self._autocast():
-            if meg2vec.sensor_attention is not None:
-                values = meg2vec.sensor_attention(values, batch.sensors)
-            features = meg2vec.feature_extractor(values).transpose(1, 2)
-            logits = self.model.head.quantizer.weight_proj(meg2vec.feature_projection.layer_norm(features))
+            logits = self.model.quantiser_logits(batch.values, sensors=batch.sensors)
         shares = torch.softmax(logits[batch.mask].float().view(-1, *self._codes), dim=-1)
         return shares.sum(dim=0)
 

@@ -15,7 +15,6 @@ from core.models.masking import (
     masked_count,
     masked_fraction,
     sample_negative_indices,
-    seeded_masks,
 )
 
 PAPER_FRACTION = 0.49
@@ -141,8 +140,8 @@ def test_a_row_without_another_masked_frame_is_refused():
 
 def test_a_windows_mask_does_not_depend_on_the_others_in_its_batch():
     rule = MaskRule(negatives=5)
-    mask, negatives = seeded_masks([3, 1, 4, 1], 40, rule)
-    alone, own = seeded_masks([4], 40, rule)
+    mask, negatives = rule.draw([3, 1, 4, 1], 40)
+    alone, own = rule.draw([4], 40)
     assert torch.equal(mask[2], alone[0])
     assert torch.equal(negatives[2] - 2 * 40, own[0])
     assert torch.equal(mask[1], mask[3])

@@ -6,7 +6,7 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from core.errors import InputError
-from core.models.masking import MaskRule, compute_mask_indices, sample_negative_indices, seeded_masks
+from core.models.masking import MaskRule, compute_mask_indices, sample_negative_indices
 from core.models.meg2vec import Meg2VecConfig, Meg2VecForPreTraining, Meg2VecModel, frame_clock
 from core.models.sensor_attention import SensorAttention, SensorTensors
 from core.sensors import Sensors
@@ -218,7 +218,7 @@ def accuracy_on_noise(*, leak):
 
 
 def noise_loss(network, n_windows, number):
-    mask, negatives = seeded_masks(range(100 * number, 100 * number + n_windows), 62, MaskRule(negatives=20))
+    mask, negatives = MaskRule(negatives=20).draw(range(100 * number, 100 * number + n_windows), 62)
     return network(torch.randn(n_windows, 16, 2500, generator=seeded(number)), mask, negatives)
 
 

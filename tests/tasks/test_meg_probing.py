@@ -212,6 +212,16 @@ def test_frames_are_those_whose_middle_is_in_the_window():
     np.testing.assert_allclose(pooled[0, 0], [4.5, np.std([3, 4, 5, 6])], rtol=1e-6)
 
 
+def test_a_long_annotation_gives_windows_side_by_side():
+    """Of 7 s three windows of 2 s, the last second none; of an instant one, from it on."""
+    spans = (LabelSpan(1.0, 7.0, "long"), LabelSpan(9.0, 0.0, "instant"), LabelSpan(12.0, 1.5, "short"))
+    one = replace(recording(0), labels=spans)
+    cut = cut_recording(one, "label", 2.0, ())
+    assert [(one.onset, one.label) for one in cut.windows] == [
+        *((onset, "long") for onset in (1.0, 3.0, 5.0)), (9.0, "instant"), (12.0, "short"),
+    ]  # fmt: skip
+
+
 def test_other_sensors_leave_the_controls_without_a_score():
     found = run({"a.fif": recording(0), "b.fif": recording(1, channels=5)}, controls=("band-power", "riemann"))
     assert score_of(found, "model").score > 0.8

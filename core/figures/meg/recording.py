@@ -213,7 +213,7 @@ def sensor_figure(found: MegDescription) -> Figure | None:
         title=title("Where the sensors sit", _system(found)),
         xaxis=axis(**hidden, range=[middle[0] - reach, middle[0] + reach], constrain="domain"),
         yaxis=axis(**hidden, range=[middle[1] - reach, middle[1] + reach], scaleanchor="x", constrain="domain"),
-        annotations=_directions(),
+        annotations=directions(),
         legend=bottom_legend(title={"text": ""}),
     )
     return {"data": traces, "layout": drawn, "config": figure_config("meg_sensors")}
@@ -285,7 +285,8 @@ def _system(found: MegDescription) -> str:
     return f"{system}; bad: {', '.join(bads)}{more}" if bads else f"{system}; none marked as bad"
 
 
-def _directions() -> list[dict[str, Any]]:
+def directions() -> list[dict[str, Any]]:
+    """Return the words at the edges of a map that is seen from above with the nose up."""
     shared = {"xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 12, "color": INK}}
     where = {
         "front": (0.5, 1, "center", "bottom"),

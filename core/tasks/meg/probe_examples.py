@@ -113,12 +113,19 @@ def cut_recording(recording: ProbeRecording, target: str, seconds: float, contro
 
 def _windows(recording: ProbeRecording, target: str, seconds: float) -> Iterator[Window]:
     if target == "label":
-        yield from (Window(span.onset, span.label) for span in sorted(recording.labels, key=lambda one: one.onset))
+        for span in sorted(recording.labels, key=lambda one: one.onset):
+            yield from (Window(onset, span.label) for onset in _onsets(span, seconds))
         return
     label = recording.subject if target == "subject" else f"{recording.subject} {recording.session}".strip()
     count = int(recording.seconds / seconds + 1e-6)
     for number in np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).round()):
         yield Window(float(number) * seconds, label)
+
+
+def _onsets(span: LabelSpan, seconds: float) -> Iterator[float]:
+    """Where the windows of a label begin: at its onset, and side by side as long as the next ends inside of it."""
+    whole = int(span.duration / seconds + 1e-6)
+    yield from (span.onset + number * seconds for number in range(max(1, whole)))
 
 
 def _pooled(states: np.ndarray, clock: FrameClock, windows: Sequence[Window], seconds: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a linear probe reads from a trained Meg2Vec, beside random weights, band power and tangent space.
 
-Each example is a window: of the model's states their mean and standard deviation over its frames. Labels are probed
+Each example is a window, and an annotation that is longer than one holds several side by side: of the model's states
+their mean and standard deviation over its frames. Labels are probed
 with whole recordings held out; ``subject`` and ``session`` are the leakage probe, which asks how well a recording can
 be told from another whatever happens in it.
 """

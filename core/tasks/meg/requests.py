@@ -133,7 +133,8 @@ class ProbeRequest:
         model: Bundled name or folder of a trained Meg2Vec.
         recordings: With annotations; at least two, for folds of whole recordings.
         target: ``label`` (the annotations), ``subject`` or ``session`` (from the recordings: the leakage probe).
-        window_seconds: Of each example: from the annotation's onset on, or the windows that a leakage probe cuts.
+        window_seconds: Of each example: from the annotation's onset on, and side by side in longer annotations; or the
+            windows that a leakage probe cuts.
         layers: As in ``embed``.
         controls: Of ``random`` (same architecture, random weights), ``band-power``, ``riemann`` (tangent space).
         seed: Of the random weights and of the bootstrap.
@@ -143,7 +144,7 @@ class ProbeRequest:
     model: str
     recordings: tuple[Path, ...]
     target: str = "label"
-    window_seconds: float = 2.0
+    window_seconds: float = 0.5
     layers: str = "all"
     controls: tuple[str, ...] = ("random", "band-power", "riemann")
     device: str = "auto"

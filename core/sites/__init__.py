@@ -1,0 +1,1 @@
+"""Recording sites: from recordings of any kind to time-frequency grids that say which site is where."""

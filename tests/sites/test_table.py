@@ -1,0 +1,56 @@
+"""Tables of sites are read strictly."""
+
+import numpy as np
+import pytest
+
+from core.errors import DataError, InputError
+from core.sensors import Sensors
+from core.sites.table import read_site_table
+
+NOWHERE = np.full((3, 3), np.nan)
+SENSORS = Sensors(("A1", "A2", "B1"), ("ecog",) * 3, NOWHERE, NOWHERE)
+
+
+def table(tmp_path, text):
+    path = tmp_path / "sites.tsv"
+    path.write_text(text)
+    return path
+
+
+def test_places_regions_and_channels_of_one_site(tmp_path):
+    text = "name\tx\ty\tz\tregion\tsite\na1\t0.01\t0\t0\tleft\tA\nA2\t0.03\t0\t0\tleft\tA\nB1\tn/a\t\t\t\t\nC9\t0\t0\t0\t\t\n"
+    read = read_site_table(table(tmp_path, text))
+    group = read.group(SENSORS, "r")
+    assert group.sites.names == ("A", "B1")
+    assert group.channels == ((0, 1), (2,))
+    assert group.regions == ("left", "")
+    np.testing.assert_allclose(group.sites.positions[0], [0.02, 0, 0])
+    assert np.isnan(group.sites.positions[1]).all()
+    assert read.unused([SENSORS]) == ("C9",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,x,y,z\nA1,10,20,30\n", "millimetres"),
+        ("name,x,y,z\nA1,0.1,,0.1\n", "x, y, z"),
+        ("name\nA1\nA1\n", "line 3: A1 stands there twice"),
+        ("name,colour\nA1,red\n", "colour"),
+        ("x,y,z\n0,0,0\n", "expected name"),
+        ("name,region\nA1\n", "got 1 cells"),
+        ("name,region\n,left\n", "without a name"),
+        ("name\n", "has no rows"),
+        ("", "empty file"),
+        ("name,region,site\nA1,left,A\nA2,right,A\n", "left and in right"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path, text, words):
+    with pytest.raises(DataError, match=words):
+        read_site_table(table(tmp_path, text))
+
+
+def test_a_table_that_lacks_channels_or_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="lacks 2 of 3 channels of r: A2, B1"):
+        read_site_table(table(tmp_path, "name\nA1\n")).group(SENSORS, "r")
+    with pytest.raises(InputError, match="There is no table"):
+        read_site_table(tmp_path / "none.tsv")
