@@ -221,3 +221,50 @@ def test_sites_are_drawn_evenly():
     assert counts.max() - counts.min() <= 2
     with pytest.raises(InputError, match="sites_per_grid"):
         draw_sites((1, 2), 3, rng)
+
+
+def test_real_contacts_with_the_regions_of_a_table(shared_data, tmp_path):
+    folder = shared_data("meg_small") / "ecog"
+    lines = (folder / "electrodes_labels.csv").read_text().splitlines()[1:]
+    rows = [line.split(",") for line in lines]
+    table = tmp_path / "contacts.csv"
+    cells = (f"{name},{x},{y},{z},{labels.split('|')[-1]}" for name, _, x, y, z, labels in rows)
+    table.write_text("\n".join(["name,x,y,z,region", *cells]))
+    patches = PatchSettings(16, 4, 4, 10, 60, window_seconds=0.1, hop_seconds=0.05)
+    settings = SiteDataSettings(patches, split=SplitPlan(gap_seconds=0), sites=str(table))
+    with open_site_data([folder / "sample_ecog_ieeg.fif"], settings) as data:
+        sites = data.site_input.sites
+        assert (len(sites), sites.kinds.count("seeg")) == (394, 74)
+        assert data.site_input.regions[sites.names.index("G1")] == "ctx-rh-rostralmiddlefrontal"
+        np.testing.assert_allclose(sites.positions[sites.names.index("G1")], [0.03582, 0.04675, 0.01955])
+
+
+def test_the_real_meg(shared_data):
+    path = shared_data("meg_small") / "elekta306" / "141027_cropped_90Hz_raw.fif"
+    settings = SiteDataSettings(PatchSettings(8, 16, 2, hop_seconds=0.1), split=SplitPlan(gap_seconds=1))
+    with open_site_data([path], settings) as data:
+        grid = data.read(data.stretches("train")[0], 0, np.array([1, 306]))
+        assert grid.shape == (8, 16)
+        # Magnetometers in tesla and gradiometers in tesla per metre are on one scale now.
+        assert 0.2 < grid[:4].std() < 3
+        assert 0.2 < grid[4:].std() < 3
+        assert data.facts["kinds"] == {"mag": 102, "grad": 204}
+
+
+def test_sound_of_two_microphones(tmp_path):
+    import soundfile
+
+    time = np.arange(8 * 8000) / 8000
+    left = np.sin(2 * np.pi * 1500 * time) * (np.abs(time - 1.0) < 0.1)
+    values = 1e-3 * np.random.default_rng(0).normal(size=(len(time), 2))
+    values[:, 0] += left
+    soundfile.write(tmp_path / "two.wav", values, 8000)
+    patches = PatchSettings(32, 16, 1, 100, 3900, window_seconds=0.05, hop_seconds=0.05)
+    settings = SiteDataSettings(patches, split=SplitPlan(gap_seconds=0.5))
+    with open_site_data([tmp_path / "two.wav"], settings) as data:
+        train = data.stretches("train")[0]
+        first = data.read(train, 10, np.array([1]))
+        row, column = np.unravel_index(first.argmax(), first.shape)
+        assert abs(data.times(train, 10)[column] - 1.0) < 0.13
+        assert abs(patches.frequencies[row] - 1500) < 150
+        assert data.facts["without_position"] == ["channel 1", "channel 2"]
