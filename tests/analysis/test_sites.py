@@ -132,8 +132,8 @@ class TestAgreement:
             naive = stats.spearmanr(*(one[pairs] for one in apart), alternative="greater").pvalue
             taken.append((naive < 0.05, mantel(*apart, 99, seed)[1] <= 0.05))
         naive, mantels = np.mean(taken, axis=0)
-        assert naive > 0.2
-        assert mantels < 0.15
+        assert naive > 0.12
+        assert mantels < 0.1
 
     def test_a_constant_agrees_with_nothing(self):
         assert np.isnan(mantel(symmetric(5, 0), np.ones((5, 5)))).all()
