@@ -189,8 +189,6 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit
     assert page.plot("timeline", "graph._fullData[3].showscale") is (width > 390)
     page.page.get_by_text("Device, precision and files").click()
     page.page.get_by_text("All facts about this run").click()
-    page.page.wait_for_timeout(500)
     assert page.serious_faults() == []
     page.page.get_by_role("tab", name="Microphone").click()
-    page.page.wait_for_timeout(300)
     assert page.serious_faults() == []

@@ -88,8 +88,6 @@ def test_nothing_serious_for_axe_on_a_phone_in_the_dark(visit_emotion, fake_app,
 
     def check() -> None:
         page.wait_for_buttons()
-        # Colours of a button that comes back change slowly.
-        page.page.wait_for_timeout(800)
         # Gradio's own: a button in the button that takes more files, and the waveform of its player.
         assert page.serious_faults("#train-source", "#classify-source") == []
         assert page.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -228,7 +228,6 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit
     page.lasso(MAP)
     page.page.wait_for_selector("#layers-chosen table")
     page.page.get_by_text("Rows, similarity and device").click()
-    page.page.wait_for_timeout(500)
     assert page.serious_faults(buttons) == []
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -5,8 +5,6 @@ def test_nothing_serious_for_axe_and_runs_are_their_owners(visit_meg, fake_app):
     page = visit_meg(fake_app, theme="dark", width=390)
 
     def check() -> None:
-        # Colours of a button that comes back change slowly.
-        page.page.wait_for_timeout(500)
         # Gradio's own: a button in the button that takes more files.
         assert page.serious_faults("#recording-source") == []
         assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
