@@ -31,10 +31,15 @@ def ready_python(**environ: str) -> Iterator[Callable[[list[str], Path], Complet
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(LIBRARIES)
-    with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+
+    def run(arguments: list[str], folder: Path) -> CompletedProcess:
+        with ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(_run, arguments, folder).result(SECONDS)
+
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in environ.items():
             patch.setenv(name, value)
-        yield lambda arguments, folder: pool.submit(_run, arguments, folder).result(SECONDS)
+        yield run
 
 
 def _run(arguments: list[str], folder: Path) -> CompletedProcess:
