@@ -27,12 +27,14 @@ DRAWING = [
 ]
 # A microphone that beeps, and nobody to ask for it.
 MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+# Files that use a browser or run all that README shows, by the ends of their names.
+LONGEST = ("_browser", "_real_app", "test_documentation", "test_doors")
 DATA = Path(os.environ.get("STRATA_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the browser's tests, whose files take longest: begun last, one would leave a process without work."""
-    items.sort(key=lambda item: not item.path.stem.endswith(("_browser", "_real_app")))
+    """Begin with the files that take longest: begun last, one would leave a process without work."""
+    items.sort(key=lambda item: not item.path.stem.endswith(LONGEST))
 
 
 def find_archive(name: str) -> Path | None:

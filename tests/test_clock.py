@@ -71,7 +71,9 @@ def test_the_last_frame_of_an_hour_is_where_the_hour_ends_and_the_documents_axis
 
 
 @settings(max_examples=3000, deadline=None)
-@given(st.integers(0, 20_000), st.integers(1, 1500), st.integers(0, 400))
+@given(st.integers(0, 3_000), st.integers(1, 1500), st.integers(0, 400))
+@example(20_000, 1, 400)
+@example(20_000, 999, 50)
 def test_windows_tile_every_recording_once_with_full_context(n_frames, chunk, context):
     windows = plan_windows(n_frames, chunk, context)
     kept = [frame for window in windows for frame in (window.keep_start, window.keep_stop)]

@@ -1,12 +1,10 @@
 """What README shows is run: its commands, its Python, the names in its MATLAB, the flags in its table, its links."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,8 @@ import pytest
 from scipy.io import loadmat
 
 from core.checkpoints.heads import is_head
+from core.cli.main import main
+from tests.ready_python import ready_python
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -37,14 +37,18 @@ def commands(verb: str) -> list[str]:
     return [line for block in blocks("") for line in block.splitlines() if line.startswith(f"python -m core {verb}")]
 
 
-def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
-    own = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(folder / "cache")}
-    environ = os.environ | own
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=280
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Iterator[Callable[[list[str], Path], str]]:
+    """A function that runs ``python`` with arguments in a folder, each time in a process of its own: what it prints."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    with ready_python(PYTHONPATH=str(ROOT), HF_HUB_OFFLINE="1", XDG_CACHE_HOME=cache) as python:
+
+        def printed(arguments: list[str], folder: Path) -> str:
+            done = python(arguments, folder)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        yield printed
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +60,16 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def after_commands(folder) -> dict[str, str]:
+def after_commands(folder, run) -> dict[str, str]:
     """Standard output of each of README's commands, run as they stand."""
     lines = [line for verb in VERBS for line in commands(verb)]
-    return {line: run(shlex.split(line)[1:], folder).stdout for line in lines}
+    return {line: run(shlex.split(line)[1:], folder) for line in lines}
 
 
 @pytest.fixture(scope="module")
-def after_python(folder) -> list[str]:
+def after_python(folder, run) -> list[str]:
     """Standard output of README's Python examples, in their order."""
-    return [run(["-c", example], folder).stdout for example in blocks("python")]
+    return [run(["-c", example], folder) for example in blocks("python")]
 
 
 def test_there_is_something_to_run():
@@ -108,13 +112,15 @@ def test_matlab_finds_the_variables_that_it_is_shown(after_commands, folder):
     assert {name for name in content if not name.startswith("__")} == set(re.findall(r"`(\w+)`", listed))
 
 
-def flags(verb: str) -> set[str]:
-    help_text = run(["-m", "core", verb, "--help"], ROOT).stdout
-    return set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", help_text, re.MULTILINE)) - {"--help"}
+def flags(verb: str, capsys) -> set[str]:
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    return set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)) - {"--help"}
 
 
 @pytest.mark.parametrize(("verb", "heading"), [("embed", "From the command line"), ("layers", "Layers")])
-def test_readme_lists_the_flags_of_a_verb_and_no_others(verb, heading):
+def test_readme_lists_the_flags_of_a_verb_and_no_others(verb, heading, capsys):
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     first_column = " ".join(re.findall(r"^\|(.*?)\|", section, re.MULTILINE))
     shown = set(re.findall(r"--[a-z][a-z-]*", first_column))
@@ -128,14 +134,14 @@ def test_readme_lists_the_flags_of_a_verb_and_no_others(verb, heading):
         "--context-seconds",
         "--channel",
     }
-    assert shown | running == flags(verb) | running
+    assert shown | running == flags(verb, capsys) | running
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
-def test_the_example_in_a_card_prints_what_it_says(card):
+def test_the_example_in_a_card_prints_what_it_says(card, run):
     (example,) = blocks("python", card.read_text())
     said = re.search(r"print\(.*#\s*(.+)$", example, re.MULTILINE)[1]
-    assert run(["-c", example], ROOT).stdout.strip() == said
+    assert run(["-c", example], ROOT).strip() == said
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -17,7 +17,7 @@ from core.checkpoints.find import HUB_MODELS
 
 ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"([A-Za-z0-9_.-]+)==(\S+) +# (\S.+)")
-# The card of the project names these; some serve systems that are not built yet.
+# The card of the project names these.
 DEMANDED = {
     "torch",
     "gradio",
@@ -28,22 +28,11 @@ DEMANDED = {
     "plotly",
     "scikit-learn",
     "numpy",
-    "pyriemann",
 }
 INDIRECT = {"torchaudio"}  # encodec imports it
 OPTIONAL = {"opensmile", "umap", "pnpl", "tensorboard", "wandb"}  # whoever asks for them is told how to install them
 OURS = {"app", "assets", "bench", "core", "tests"}
-TOOLS = {
-    "pytest-timeout",
-    "pytest-xdist",
-    "ruff",
-    "mypy",
-    "import-linter",
-    "codespell",
-    "pnpl",
-    "tensorboard",
-    "wandb",
-}  # run, not imported
+TOOLS = {"pytest-timeout", "pytest-xdist", "ruff", "mypy", "import-linter", "codespell"}  # run, not imported
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 TEN_MB = 10_000_000
 
@@ -89,23 +78,23 @@ def imported_packages(files: list[Path]) -> set[str]:
     return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
 
 
-def packages_of(tracked: list[str], pattern: str) -> set[str]:
-    """Distributions that the tracked Python files matching a pattern import."""
+def packages_of(tracked: list[str], pattern: str, but: set[str]) -> set[str]:
+    """Distributions that the tracked Python files matching a pattern import, but for some modules."""
     owners = metadata.packages_distributions()
     sources = [ROOT / name for name in tracked if re.fullmatch(pattern, name)]
-    return {owners[name][0] for name in imported_packages(sources) - OURS - OPTIONAL}
+    return {owners[name][0] for name in imported_packages(sources) - but}
 
 
 def test_what_the_app_imports_is_required_and_what_is_required_is_used(tracked):
-    used = packages_of(tracked, r"core/.*\.py|app\.py")
+    used = packages_of(tracked, r"core/.*\.py|app\.py", OURS | OPTIONAL)
     required = set(pins("requirements.txt"))
     assert used <= required
-    assert required - used <= DEMANDED | INDIRECT
+    assert required - used <= INDIRECT
     assert required >= DEMANDED
 
 
 def test_what_only_the_tests_require_is_used(tracked):
-    used = packages_of(tracked, r"(tests|bench|assets)/.*\.py")
+    used = packages_of(tracked, r"(tests|bench|assets)/.*\.py", OURS)
     assert set(pins("requirements-dev.txt")) - used == TOOLS
 
 

@@ -1,6 +1,6 @@
 """What the project's own wav2vec 2.0 architectures share: how weights begin, what a mask hides, what pre-training adds.
 
-An architecture says how its input becomes features (:meth:`OwnModel.features`) and how these reach the transformer.
+An architecture says how its input becomes features (its ``features``) and how these reach the transformer.
 The quantiser, the contrastive loss and the mask embedding are the same for all of them.
 """
 
@@ -48,11 +48,11 @@ class OwnPreTrainedModel(Wav2Vec2PreTrainedModel):
 
 
 class OwnModel(OwnPreTrainedModel):
-    """From values to states; ``feature_projection`` and ``masked_spec_embed`` are the subclass's."""
+    """From values to states.
 
-    def features(self, values: torch.Tensor, **where: Any) -> torch.Tensor:
-        """Features (batch, tokens, conv_dim), before any norm and mask, of values and of what says where they are."""
-        raise NotImplementedError
+    A subclass has ``feature_projection``, ``masked_spec_embed``, and ``features(values, ...)``, which makes features
+    (batch, tokens, conv_dim), before any norm and mask, of values and of what says where they are.
+    """
 
     def hide(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Put the mask embedding in place of what is masked.

@@ -309,9 +309,8 @@ class Wav2Vec2_2DModel(Wav2Vec2_2DPreTrainedModel, OwnModel):
         hidden = self.hide(hidden, mask_time_indices)
         biases: Sequence[torch.Tensor | None] = [None] * len(self.encoder.layers)
         if recording_site_ids is not None:
-            ids = self._checked_ids(recording_site_ids, len(input_values), grid)
-            hidden = hidden + _over_tokens(self.spatial_embedding(ids), grid).to(hidden.dtype)
-            biases = biases if self.attention_scales is None else self._biases(ids, grid, hidden.dtype)
+            added, biases = self._of_sites(recording_site_ids, grid, hidden)
+            hidden = hidden + added
         hidden = hidden + self.positions(grid).to(hidden.dtype)
         states = self.encoder(hidden, biases, **kwargs).last_hidden_state
         return Wav2Vec2_2DOutput(last_hidden_state=states, extract_features=features)
@@ -328,26 +327,25 @@ class Wav2Vec2_2DModel(Wav2Vec2_2DPreTrainedModel, OwnModel):
         features: torch.Tensor = self.feature_extractor(apart).flatten(2).transpose(1, 2)
         return features.reshape(batch, -1, features.shape[-1])
 
-    def _biases(self, ids: torch.Tensor, grid: TokenGrid, dtype: torch.dtype) -> Sequence[torch.Tensor]:
-        """(batch, heads, tokens, tokens) for each layer: a head's scale times the cosine of two tokens' sites."""
-        directions = functional.normalize(_over_tokens(self.spatial_embedding.rows(ids), grid), dim=-1)
-        alike = (directions @ directions.transpose(1, 2))[:, None]
-        return [(scale * alike).to(dtype) for scale in self.attention_scales]
+    def _of_sites(
+        self, ids: torch.Tensor, grid: TokenGrid, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, Sequence[torch.Tensor | None]]:
+        """What sites add to (batch, tokens, hidden_size), and to the attention of each layer.
 
-    def _checked_ids(self, ids: torch.Tensor, batch: int, grid: TokenGrid) -> torch.Tensor:
-        """(batch, 1), (batch, sites) or (batch, tokens)."""
+        The latter is a head's scale times the cosine of two tokens' sites, (batch, heads, tokens, tokens), or None.
+        """
         if self.spatial_embedding is None:
             raise InputError(
                 "Got recording_site_ids for a model without spatial embedding; expected none. Leave them out, or make "
                 "a model with use_spatial_embedding."
             )
-        fitting = {(batch, grid.sites), (batch, grid.n_tokens), *([(batch,)] if grid.sites == 1 else [])}
-        if tuple(ids.shape) not in fitting:
-            raise InputError(
-                f"Got recording_site_ids of shape {tuple(ids.shape)}; expected "
-                f"{' or '.join(str(shape) for shape in sorted(fitting))}: an id for each grid, site or token."
-            )
-        return ids.view(batch, -1)
+        ids = _in_rows(ids, len(hidden), grid)
+        added = _over_tokens(self.spatial_embedding(ids), grid).to(hidden.dtype)
+        if self.attention_scales is None:
+            return added, [None] * len(self.encoder.layers)
+        directions = functional.normalize(_over_tokens(self.spatial_embedding.rows(ids), grid), dim=-1)
+        alike = (directions @ directions.transpose(1, 2))[:, None]
+        return added, [(scale * alike).to(hidden.dtype) for scale in self.attention_scales]
 
     def _check(self, values: torch.Tensor) -> None:
         config = self.config
@@ -368,6 +366,17 @@ def _spatial(config: Wav2Vec2_2DConfig) -> SpatialEmbedding:
         config.spatial_embed_dropout,
         config.spatial_init_std,
     )
+
+
+def _in_rows(ids: torch.Tensor, batch: int, grid: TokenGrid) -> torch.Tensor:
+    """Site ids as (batch, 1), (batch, sites) or (batch, tokens)."""
+    fitting = {(batch, grid.sites), (batch, grid.n_tokens), *([(batch,)] if grid.sites == 1 else [])}
+    if tuple(ids.shape) not in fitting:
+        raise InputError(
+            f"Got recording_site_ids of shape {tuple(ids.shape)}; expected "
+            f"{' or '.join(str(shape) for shape in sorted(fitting))}: an id for each grid, site or token."
+        )
+    return ids.reshape(batch, -1)
 
 
 def _over_tokens(values: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
@@ -426,6 +435,6 @@ class Wav2Vec2_2DForPreTraining(Wav2Vec2_2DPreTrainedModel, OwnForPreTraining):
             features_only=features_only,
             **kwargs,
         )
-        if features_only:
+        if mask_time_indices is None:
             return outputs
         return self.contrast(outputs, mask_time_indices, sampled_negative_indices)

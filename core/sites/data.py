@@ -176,29 +176,43 @@ def open_site_data(
     table = None if settings.sites == "channels" else read_site_table(settings.sites)
     with ExitStack() as opened, ExitStack() as maps:
         recordings, notes = _open_all(paths, settings, opened)
-        names = short_names([one.path for one in recordings])
-        groupings = [grouping_of(one, name, table) for one, name in zip(recordings, names, strict=True)]
-        union = union_of(groupings, names)
-        _require_sites(union, groupings, names, settings.patches)
-        plan = Plan(settings.patches, settings.sampling_rate or recordings[0].sampling_rate)
-        for one in recordings:
-            plan.require_band(one)
-        good = [good_columns(one, plan) for one in recordings]
-        split = split_columns(names, good, settings.patches, settings.split)
-        _assert_apart(split, plan, settings.split.gap_seconds)
-        correlation = Correlation(len(union.sites))
+        ground = _ground(recordings, settings, table)
+        correlation = Correlation(len(ground.union.sites))
         mapped = {}
-        for number, (name, recording, grouping) in enumerate(zip(names, recordings, groupings, strict=True)):
-            ids = union.ids_of(grouping.sites.names)
-            train = [one for one in split if one.recording == number and one.part == "train"]
-            power = _map(recording, grouping, plan, (train, ids, correlation), on_progress)
-            mapped[name] = Mapped(name, recording, grouping, power, ids)
-            maps.callback(power.close)
-        data = _assemble(mapped, split, union, plan, correlation)
-        digest = _fingerprint(recordings, settings, plan, table)
-        facts = _facts(data, recordings, union, (*notes, *_table_notes(table, recordings)))
+        for number, name in enumerate(ground.names):
+            mapped[name] = _mapped(ground, number, correlation, on_progress)
+            maps.callback(mapped[name].power.close)
+        data = _assemble(mapped, ground, correlation)
+        digest = _fingerprint(recordings, settings, ground.plan, table)
+        facts = _facts(data, recordings, (*notes, *_table_notes(table, recordings), *ground.union.warnings))
         maps.pop_all()
     return Sites(*data, told=(digest, facts))
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """Recordings before they are read: their names, which channels are which site, the windows, and the split."""
+
+    recordings: Sequence[SiteRecording]
+    names: Sequence[str]
+    groupings: Sequence[Grouping]
+    union: Union
+    plan: Plan
+    split: Sequence[Columns]
+
+
+def _ground(recordings: Sequence[SiteRecording], settings: SiteDataSettings, table: SiteTable | None) -> _Ground:
+    names = short_names([one.path for one in recordings])
+    groupings = [grouping_of(one, name, table) for one, name in zip(recordings, names, strict=True)]
+    union = union_of(groupings, names)
+    _require_sites(union, groupings, names, settings.patches)
+    plan = Plan(settings.patches, settings.sampling_rate or recordings[0].sampling_rate)
+    for one in recordings:
+        plan.require_band(one)
+    good = [good_columns(one, plan) for one in recordings]
+    split = split_columns(names, good, settings.patches, settings.split)
+    _assert_apart(split, plan, settings.split.gap_seconds)
+    return _Ground(recordings, names, groupings, union, plan, split)
 
 
 def _open_all(
@@ -255,7 +269,7 @@ def _require_sites(union: Union, groupings: Sequence[Grouping], names: Sequence[
 
 def good_columns(recording: SiteRecording, plan: Plan) -> list[tuple[int, int]]:
     """Columns ``[start, stop)`` whose windows touch nothing that annotations mark as bad."""
-    n = plan.n_columns(int(recording.n_times * plan.rate / recording.sampling_rate + 1e-6))
+    n = plan.n_columns_of(recording)
     begin = plan.starts(0, n) / plan.rate
     good = np.ones(n, dtype=bool)
     for start, stop in recording.bad_spans:
@@ -274,20 +288,16 @@ def _assert_apart(split: Sequence[Columns], plan: Plan, gap_seconds: float) -> N
                 assert apart >= gap_seconds - 1 / plan.rate, f"{one} and {other} are {apart:.3f} s apart."
 
 
-def _map(
-    recording: SiteRecording,
-    grouping: Grouping,
-    plan: Plan,
-    train: tuple[Sequence[Columns], np.ndarray, Correlation],
-    on_progress: OnProgress,
-) -> PowerMap:
-    """Make the map, and the correlation of the same stream over the training time on the way."""
-    stretches, ids, correlation = train
-    spans = [(int(plan.starts(one.start, one.start + 1)[0]), _end(plan, one.stop)) for one in stretches]
+def _mapped(ground: _Ground, number: int, correlation: Correlation, on_progress: OnProgress) -> Mapped:
+    """Make a recording's map, and the correlation of the same stream over the training time on the way."""
+    recording, grouping, plan = ground.recordings[number], ground.groupings[number], ground.plan
+    train = [one for one in ground.split if (one.recording, one.part) == (number, "train")]
+    spans = [(int(plan.starts(one.start, one.start + 1)[0]), _end(plan, one.stop)) for one in train]
     signal = BandSignal(plan, spans, len(recording.sites))
     power = map_power(recording, plan, signal.watch(prepared_blocks(recording, plan)), on_progress)
+    ids = ground.union.ids_of(grouping.sites.names)
     correlation.add(signal.correlation(), signal.n_seen, grouping.channels, ids)
-    return power
+    return Mapped(ground.names[number], recording, grouping, power, ids)
 
 
 def _end(plan: Plan, column: int) -> int:
@@ -295,11 +305,11 @@ def _end(plan: Plan, column: int) -> int:
 
 
 def _assemble(
-    mapped: dict[str, Mapped], split: Sequence[Columns], union: Union, plan: Plan, correlation: Correlation
+    mapped: dict[str, Mapped], ground: _Ground, correlation: Correlation
 ) -> tuple[dict[str, Mapped], dict[str, tuple[Stretch, ...]], SiteInput, np.ndarray]:
-    by_number = list(mapped.values())
+    by_number, union, plan = list(mapped.values()), ground.union, ground.plan
     stretches: dict[str, list[Stretch]] = {"train": [], "eval": []}
-    for one in split:
+    for one in ground.split:
         home = by_number[one.recording]
         stretches[one.part].append(Stretch(home.name, one.start, one.stop, tuple(sorted(map(int, home.ids)))))
 
@@ -334,7 +344,6 @@ def _table_notes(table: SiteTable | None, recordings: Sequence[SiteRecording]) -
 def _facts(
     data: tuple[dict[str, Mapped], dict[str, tuple[Stretch, ...]], SiteInput, np.ndarray],
     recordings: Sequence[SiteRecording],
-    union: Union,
     notes: tuple[str, ...],
 ) -> dict[str, Any]:
     _, stretches, site_input, _ = data
@@ -342,7 +351,7 @@ def _facts(
     seen = {site for one in stretches["train"] for site in one.sites}
     held_out = {site for one in stretches["eval"] for site in one.sites} - seen
     nowhere = [sites.names[index] for index in np.flatnonzero(~np.isfinite(sites.positions).all(1))]
-    warnings = [*notes, *union.warnings]
+    warnings = list(notes)
     if nowhere:
         warnings.append(
             f"{len(nowhere)} of {len(sites)} sites have no position: {listed(nowhere)}. They are trained "

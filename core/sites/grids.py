@@ -11,8 +11,8 @@ from core.arrays import OnProgress, ignore_progress
 from core.errors import DataError, InputError
 from core.sites.data import Mapped, grouping_of, standardised, without_flat
 from core.sites.names import clean_names
-from core.sites.patches import Plan, map_power
-from core.sites.recordings import listed, open_site_recording
+from core.sites.patches import Plan, PowerMap, map_power
+from core.sites.recordings import SiteRecording, listed, open_site_recording
 from core.sites.site_input import SiteInput
 from core.sites.table import read_site_table
 
@@ -120,14 +120,18 @@ def open_grids(
                 f"{path} holds none of the model's {len(site_input.sites)} sites "
                 f"({listed(site_input.sites.names)}), but {listed(unknown)}. Give a recording with some of its sites."
             )
-        plan = Plan(site_input.patches, site_input.sampling_rate)
-        plan.require_band(recording)
-        power = map_power(recording, plan, None, on_progress)
-    if power.n_columns < site_input.patches.grid_width:
-        power.close()
-        raise DataError(
-            f"{path} lasts {recording.seconds:.1f} s; a grid of this model takes "
-            f"{site_input.patches.reach_seconds:.1f} s. Give a longer recording."
-        )
+        power = _map(recording, site_input, on_progress)
     told = (f"{recording.name}: the model does not know {listed(unknown)}.",) if unknown else ()
     return Grids(Mapped(recording.name, recording, grouping, power, ids), site_input, (*recording.warnings, *told))
+
+
+def _map(recording: SiteRecording, site_input: SiteInput, on_progress: OnProgress) -> PowerMap:
+    """The map of a recording that is long enough for a grid."""
+    plan = Plan(site_input.patches, site_input.sampling_rate)
+    plan.require_band(recording)
+    if plan.n_columns_of(recording) < site_input.patches.grid_width:
+        raise DataError(
+            f"{recording.path} lasts {recording.seconds:.1f} s; a grid of this model takes "
+            f"{site_input.patches.reach_seconds:.1f} s. Give a longer recording."
+        )
+    return map_power(recording, plan, None, on_progress)

@@ -94,6 +94,10 @@ class Plan:
         count = int((n_times - self.window) / (self.patches.hop_seconds * self.rate)) + 1
         return count + 1 if self.starts(count, count + 1)[0] + self.window <= n_times else count
 
+    def n_columns_of(self, recording: SiteRecording) -> int:
+        """Columns of a recording, once it is brought to the plan's rate."""
+        return self.n_columns(int(recording.n_times * self.rate / recording.sampling_rate + 1e-6))
+
     def times(self, n_columns: int) -> np.ndarray:
         """Centres (n,) of the windows, in seconds."""
         return (self.starts(0, n_columns) + self.window / 2) / self.rate

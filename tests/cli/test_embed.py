@@ -87,11 +87,13 @@ def test_layers_and_formats(model, tmp_path, capfdbinary):
             np.testing.assert_array_equal(archive[name], array[index])
 
 
-def test_a_model_that_is_none_is_one_line_and_leaves_nothing(tmp_path):
+def test_a_model_that_is_none_is_one_line_and_leaves_nothing(tmp_path, capsys, caplog):
     sound = record(tmp_path / "x.wav", 1.0)
-    done = call("-m", "core", "embed", sound, "--output", tmp_path / "out", "--model", tmp_path / "no such", *QUICK)
-    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
-    assert "no such" in done.stderr and not (tmp_path / "out").exists()
+    words = ["embed", sound, "--output", tmp_path / "out", "--model", tmp_path / "no such"]
+    assert main([*map(str, words), *QUICK]) == 2
+    (told,) = caplog.messages
+    assert "no such" in told and "\n" not in told
+    assert capsys.readouterr().out == "" and not (tmp_path / "out").exists()
 
 
 def test_a_corpus_alone_and_over_two_processes(model, tmp_path, capfdbinary):

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import os
+import socket
 import subprocess
 import sys
 import unicodedata
@@ -403,23 +405,36 @@ if is_main_process():
 """
 
 
-def launch(tmp_path: Path, out: str, launcher: list[str]) -> subprocess.CompletedProcess:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(root=str(ROOT)))
-    command = [sys.executable, "-m", *launcher, str(script), str(tmp_path / "in"), str(tmp_path / out)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=tmp_path)
+def start(script: Path, rank: int, port: int) -> subprocess.Popen:
+    """Start what a launcher starts; tests/cli/test_embed.py runs accelerate's own."""
+    team = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    environ = os.environ | team | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, str(script), str(script.parent / "in"), str(script.parent / "two")]
+    return subprocess.Popen(command, env=environ, cwd=script.parent, stdout=subprocess.PIPE, text=True)
+
+
+def free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return place.getsockname()[1]
 
 
 def test_two_processes_share_a_corpus(tmp_path):
-    """Two real processes through accelerate: the outputs of one process, no file done twice, one summary of both."""
+    """Two real processes: the outputs of one process, no file done twice, one summary of both."""
     make_files(tmp_path / "in", "a.wav", "b.wav", "c/d.wav", "c/e.flac", "f.wav", "bad.wav")
     make_files(tmp_path / "in-grown", "a.wav", "late.wav")
     (tmp_path / "in/f.wav").write_bytes(bytes(range(256)) * 4)
-    launcher = ["accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines",
-                "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
-    done = launch(tmp_path, "two", launcher)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[-2] == "5 0 1"
+    (tmp_path / "script.py").write_text(SCRIPT.format(root=str(ROOT)))
+    port = free_port()
+    pair = [start(tmp_path / "script.py", rank, port) for rank in (0, 1)]
+    try:
+        said = [process.communicate(timeout=240)[0] for process in pair]
+    finally:
+        for process in pair:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in pair] == [0, 0]
+    assert said == ["5 0 1\n", ""]
     seen = [(tmp_path / f"two/seen-{rank}.txt").read_text().split() for rank in (0, 1)]
     assert sorted(seen[0] + seen[1]) == ["a", "b", "bad", "d", "e", "f"]
     assert sorted(map(len, seen)) == [1, 5]  # f outweighs the rest together

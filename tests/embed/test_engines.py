@@ -155,9 +155,9 @@ def test_fp32_is_not_the_short_float_of_cuda_convolutions():
 
 def test_openvino_reports_nothing_to_anybody():
     """Its telemetry forks a process that calls a server; openvino's own stand-in does neither."""
-    told = "sys.exit(not convert.tm.__name__.endswith('stub'))"
-    code = f"import core, openvino.tools.ovc.convert_impl as convert, sys; {told}"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+    from openvino.tools.ovc import convert_impl
+
+    assert convert_impl.tm.__name__.endswith("stub")
 
 
 SIGNALLED = """

@@ -31,6 +31,13 @@ def test_what_embed_needs_is_there(path):
         assert len(signal.sensors) == 6
 
 
+def test_fitting_the_sensors_is_told_of_before_the_filter(path):
+    told = []
+    open_meg(path, native_input(), told.append).close()
+    assert [one.stage for one in told][:2] == ["fit the sensors", "filter"]
+    assert [one.stage for one in told].count("fit the sensors") == 1
+
+
 def test_any_range_reads_the_same_values(path):
     with open_meg(path, native_input()) as signal:
         whole = signal.read(0, 1500)

@@ -360,8 +360,9 @@ def test_a_config_that_cannot_be_is_refused(wrong):
         Wav2Vec2_2DConfig(**SMALL | GRID | wrong)
 
 
-def test_bf16_gives_finite_gradients():
-    network = model(Wav2Vec2_2DForPreTraining).train()
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_bf16_gives_finite_gradients(with_bias):
+    network = model(Wav2Vec2_2DForPreTraining, spatial_attention_bias=with_bias).train()
     mask, negatives = BlockRule(TokenGrid(1, 4, 6), 0.5, 2, 2).draw(range(3), N_TOKENS)
     with torch.autocast("cpu", torch.bfloat16):
         out = network(grids(), mask, negatives, recording_site_ids=torch.tensor([1, 2, 0]))

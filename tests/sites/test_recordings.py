@@ -170,3 +170,22 @@ def test_names_of_laboratories():
         for name in ("EOG left", "VEOG", "ECG", "STI 014", "Status", "Cz", "PO8", "P10")
         if is_no_brain_signal(name)
     ] == ["EOG left", "VEOG", "ECG", "STI 014", "Status"]
+
+
+def test_an_array_with_a_helmets_rows_is_meg(tmp_path):
+    np.save(tmp_path / "helmet.npy", np.random.default_rng(0).normal(size=(306, 300)) * 1e-12)
+    recording = open_site_recording(tmp_path / "helmet.npy", numpy_rate=250)
+    assert (recording.sites.kinds.count("mag"), recording.sites.kinds.count("grad")) == (102, 204)
+    assert np.isfinite(recording.sites.positions).all()
+    assert any("neuromag306" in one for one in recording.warnings)
+
+
+def test_the_hash_is_of_all_files_of_a_recording(tmp_path, small):
+    for suffix in ("vhdr", "eeg", "vmrk"):
+        (tmp_path / f"test.{suffix}").write_bytes((small / "eeg" / f"test.{suffix}").read_bytes())
+    before = open_site_recording(tmp_path / "test.vhdr").sha256
+    assert before == open_site_recording(small / "eeg" / "test.vhdr").sha256
+    content = bytearray((tmp_path / "test.eeg").read_bytes())
+    content[100] ^= 1
+    (tmp_path / "test.eeg").write_bytes(content)
+    assert open_site_recording(tmp_path / "test.vhdr").sha256 != before

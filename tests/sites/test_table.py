@@ -18,7 +18,8 @@ def table(tmp_path, text):
 
 
 def test_places_regions_and_channels_of_one_site(tmp_path):
-    text = "name\tx\ty\tz\tregion\tsite\na1\t0.01\t0\t0\tleft\tA\nA2\t0.03\t0\t0\tleft\tA\nB1\tn/a\t\t\t\t\nC9\t0\t0\t0\t\t\n"
+    rows = ("name x y z region site", "a1 0.01 0 0 left A", "A2 0.03 0 0 left A", "B1 n/a n/a n/a n/a n/a")
+    text = "\n".join([*(row.replace(" ", "\t") for row in rows), "C9\t0\t0\t0\t\t"])
     read = read_site_table(table(tmp_path, text))
     group = read.group(SENSORS, "r")
     assert group.sites.names == ("A", "B1")
@@ -33,13 +34,13 @@ def test_places_regions_and_channels_of_one_site(tmp_path):
     ("text", "words"),
     [
         ("name,x,y,z\nA1,10,20,30\n", "millimetres"),
-        ("name,x,y,z\nA1,0.1,,0.1\n", "x, y, z"),
+        ("name,x,y,z\nA1,0.1,,0.1\n", "x, y and z"),
         ("name\nA1\nA1\n", "line 3: A1 stands there twice"),
         ("name,colour\nA1,red\n", "colour"),
         ("x,y,z\n0,0,0\n", "expected name"),
         ("name,region\nA1\n", "got 1 cells"),
         ("name,region\n,left\n", "without a name"),
-        ("name\n", "has no rows"),
+        ("name\n", "holds no rows"),
         ("", "empty file"),
         ("name,region,site\nA1,left,A\nA2,right,A\n", "left and in right"),
     ],

@@ -248,6 +248,6 @@ def test_torchrun_trains_in_two_processes_on_a_processor(tmp_path):
     done = subprocess.run([*launch, *words], env=environ, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'run' / 'best'}\n" and done.stderr.count("Window:") == 1
-    assert json.loads((tmp_path / "run" / "last" / "training.json").read_text())["processes"] == 2
+    assert json.loads((tmp_path / "run" / "last" / "training.json").read_text())["running"]["processes"] == 2
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["split"] == "train"] == [1, 2, 3, 4]

@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
+
 TIMEOUT_MS = 300_000
 """Long enough for a machine with much else to do, where the first run, which waits for the rehearsal, took 130 s."""
 
@@ -11,6 +13,16 @@ TIMELINE = "#classify-timeline .js-plotly-plot"
 CLIPS = "#map-map .js-plotly-plot"
 PCA = "#layers-pca .js-plotly-plot"
 MAP = "#layers-map .js-plotly-plot"
+FAULTS_ALONE = {"resultTypes": ["violations"]}
+"""axe applies all of its rules, but does not describe the thousands of elements that keep them."""
+AT_REST = """async () => {
+    const frame = () => new Promise(requestAnimationFrame);
+    await frame();
+    await frame();
+    const ending = document.getAnimations().filter(one => one.effect.getComputedTiming().endTime < Infinity);
+    await Promise.allSettled(ending.map(one => one.finished));
+}"""
+"""Until colours that change slowly, as those of a button that comes back, and what slides into view have got there."""
 PLOTS = {"timeline": "#embed-timeline .js-plotly-plot", "path": "#embed-path .js-plotly-plot"}
 
 
@@ -93,6 +105,13 @@ class TabPage:
         self.page.mouse.move(*place)
         self.page.wait_for_timeout(300)
         self.page.mouse.click(*place)
+
+    def serious_faults(self, *exclude: str) -> list[str]:
+        """What axe finds serious or critical on the whole page but for some selectors: rule and element."""
+        self.page.evaluate(AT_REST)
+        context = {"exclude": [[selector] for selector in exclude]} if exclude else None
+        found = Axe().run(self.page, context, FAULTS_ALONE).response["violations"]
+        return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
 
     def download(self, name: str, folder: Path) -> Path:
         with self.page.expect_download() as waiting:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from axe_playwright_python.sync_playwright import Axe
 from scipy.io import loadmat
 
 from core.arrays import EmbedSettings, OutputSettings
@@ -181,14 +180,8 @@ def test_a_recording_from_the_microphone_becomes_the_chosen_file(visit, fake_app
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit, fake_app, theme, width):
-    axe = Axe()
     page = visit(fake_app, theme=theme, width=width)
-
-    def serious() -> list[str]:
-        found = axe.run(page.page).response["violations"]
-        return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
-
-    assert serious() == []
+    assert page.serious_faults() == []
     page.layers("All")
     page.example("A sentence")
     page.wait_for_result()
@@ -196,8 +189,6 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit
     assert page.plot("timeline", "graph._fullData[3].showscale") is (width > 390)
     page.page.get_by_text("Device, precision and files").click()
     page.page.get_by_text("All facts about this run").click()
-    page.page.wait_for_timeout(500)
-    assert serious() == []
+    assert page.serious_faults() == []
     page.page.get_by_role("tab", name="Microphone").click()
-    page.page.wait_for_timeout(300)
-    assert serious() == []
+    assert page.serious_faults() == []

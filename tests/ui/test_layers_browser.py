@@ -7,7 +7,6 @@ import zipfile
 import numpy as np
 import pytest
 import soundfile
-from axe_playwright_python.sync_playwright import Axe
 
 from tests.ui.conftest import ROOT
 from tests.ui.page import MAP, PCA, LayersPage
@@ -219,15 +218,9 @@ def test_what_is_not_taken_is_said(visit_layers, fake_app, tmp_path):
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit_layers, fake_app, theme, width):
-    axe = Axe()
     page = visit_layers(fake_app, theme=theme, width=width)
-
-    def serious() -> list[str]:
-        # Gradio puts a button into the button that takes more files.
-        found = axe.run(page.page, {"exclude": [["#layers-source"]]}).response["violations"]
-        return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
-
-    assert serious() == []
+    buttons = "#layers-source"  # Gradio puts a button into the button that takes more files
+    assert page.serious_faults(buttons) == []
     page.example("Sentence and two voices")
     page.wait_for_result()
     page.watch()
@@ -235,8 +228,7 @@ def test_axe_finds_nothing_serious_and_a_phone_needs_no_sideways_scrolling(visit
     page.lasso(MAP)
     page.page.wait_for_selector("#layers-chosen table")
     page.page.get_by_text("Rows, similarity and device").click()
-    page.page.wait_for_timeout(500)
-    assert serious() == []
+    assert page.serious_faults(buttons) == []
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
