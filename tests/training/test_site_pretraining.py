@@ -47,32 +47,39 @@ def finished(tmp_path_factory):
 
 LEARNING = replace(
     TINY_SITES, hidden_size=32, intermediate_size=64, num_codevectors_per_group=16, codevector_dim=16,
-    proj_codevector_dim=16, conv_dim=(16, 16), num_negatives=15, mask_columns=4, batch_size=8, max_steps=160,
-    warmup_steps=10, learning_rate=5e-3, spatial_learning_rate=1e-2, spatial_embed_dropout=0.0, dropout=0.0,
-    eval_every=160, checkpoint_every=160, eval_windows=64, gumbel_temperature_decay=0.99,
+    proj_codevector_dim=16, conv_dim=(16, 16), num_negatives=15, mask_columns=4, batch_size=8, max_steps=60,
+    warmup_steps=10, learning_rate=5e-3, spatial_learning_rate=2e-2, spatial_embed_dropout=0.0, dropout=0.0,
+    eval_every=60, checkpoint_every=60, eval_windows=64, gumbel_temperature_decay=0.99,
 )  # fmt: skip
 
 
 def two_generators(n_columns, seed):
-    """(8, rows, columns): four sites follow one source, four another; each has a little noise of its own."""
+    """(8, rows, columns): four sites have one spectrum, four the opposite one, at levels of their own."""
     random = np.random.default_rng(seed)
-    sources = np.repeat(np.repeat(random.standard_normal((2, 1, n_columns // 4)), 4, axis=2), 4, axis=0)
-    return (sources + 0.2 * random.standard_normal((8, 4, n_columns))).astype(np.float32)
+    spectra = np.array([[2, -2, 2, -2], [-2, 2, -2, 2]])[np.arange(8) // 4]
+    levels = np.repeat(random.choice([0.5, 1.0], (8, 1, n_columns // 4)), 4, axis=2)
+    return (spectra[:, :, None] * levels + 0.3 * random.standard_normal((8, 4, n_columns))).astype(np.float32)
+
+
+def two_group_data():
+    return FakeSites(two_generators(400, 0), two_generators(100, 1))
 
 
 def test_two_groups_of_sites_with_different_generators_end_up_as_two_blocks(tmp_path):
-    run(LEARNING, tmp_path, FakeSites(two_generators(1600, 0), two_generators(400, 1)))
+    outcome = run(LEARNING, tmp_path, two_group_data())
     group = np.arange(8) // 4
-    same = (group[:, None] == group) & ~np.eye(8, dtype=bool)
+    same, other = (group[:, None] == group) & ~np.eye(8, dtype=bool), group[:, None] != group
     alike = np.load(tmp_path / "similarity.npz")["similarity"].astype(float)
     before = site_similarity_matrix(np.load(tmp_path / "last" / "sites.npz")["untrained"])
-    other = group[:, None] != group
-    assert alike[same].min() > alike[other].max()
+    assert alike[same].min() > 0.5 > -0.5 > alike[other].max()
     assert before[same].min() < before[other].max()
+    control = run(replace(LEARNING, use_spatial_embedding=False), tmp_path / "control", two_group_data())
+    scores = [one.progress.history[-1]["contrastive_accuracy"] for one in (outcome, control)]
+    assert scores[0] > scores[1]
 
 
 def test_white_noise_stays_at_chance(tmp_path):
-    score = run(replace(LEARNING, max_steps=60, eval_every=60), tmp_path).progress.history[-1]
+    score = run(LEARNING, tmp_path).progress.history[-1]
     n = 64 * 16 * score["masked_fraction"]
     half = 3.29 * math.sqrt(score["chance"] * (1 - score["chance"]) / n)
     assert abs(score["contrastive_accuracy"] - score["chance"]) < half < 0.06
