@@ -48,8 +48,8 @@ def test_a_control_is_a_switch():
     [
         ("spatial_learning_rat=1", "Did you mean spatial_learning_rate"),
         ("mask_time_prob=0.1", "Did you mean mask_prob"),
-        ("spacing=mel", "linear or log"),
-        ("reference=mastoids", "none or average"),
+        ("spacing=mel", "expected linear, log"),
+        ("reference=mastoids", "expected none, average"),
         ("split_by=subject", "time, recording"),
         ("sites_per_grid=7", "7 sites in a grid of 128 rows"),
         ("grid_width=30", "do not divide 30"),
