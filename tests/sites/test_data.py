@@ -8,7 +8,6 @@ from scipy.stats import spearmanr
 
 from core.errors import DataError, InputError
 from core.sites.data import SiteDataSettings, open_site_data
-from core.sites.draw import draw_sites
 from core.sites.grids import GridSource, open_grids
 from core.sites.site_input import PatchSettings
 from core.sites.split import Columns, SplitPlan, split_columns
@@ -210,17 +209,6 @@ def test_the_real_eeg(shared_data):
         # The anchor of this file: how signals from 1 to 40 Hz go with nearness.
         assert spearmanr(data.signal_correlation[pairs], -distance[pairs]).statistic == pytest.approx(0.79, abs=0.02)
         assert data.read(data.stretches("train")[0], 0, np.arange(1, 17)).shape == (128, 128)
-
-
-def test_sites_are_drawn_evenly():
-    rng, counts = np.random.default_rng(0), np.zeros(6)
-    for sites in [(1, 2, 3, 4), (3, 4, 5, 6)] * 20:
-        drawn = draw_sites(sites, 2, rng, counts)
-        assert len(set(drawn)) == 2 and set(drawn) <= set(sites)
-        counts[drawn - 1] += 1
-    assert counts.max() - counts.min() <= 2
-    with pytest.raises(InputError, match="sites_per_grid"):
-        draw_sites((1, 2), 3, rng)
 
 
 def test_real_contacts_with_the_regions_of_a_table(shared_data, tmp_path):

@@ -267,7 +267,7 @@ def test_recordings_without_labels_or_names_are_refused():
         run(nameless, target="subject")
     brief = {f"{n}.fif": recording(n, subject=str(n), seconds=4) for n in range(2)}
     with pytest.raises(DataError, match=r"Got 4 windows of 2 s in 2 recordings; that is too few"):
-        run(brief, target="subject")
+        run(brief, target="subject", window_seconds=2.0)
     with pytest.raises(DataError, match="of one subject"):
         run({"a.fif": recording(0), "b.fif": recording(1)}, target="subject")
 
