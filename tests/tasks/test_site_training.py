@@ -11,7 +11,8 @@ from core.arrays import ignore_progress
 from core.errors import DataError, InputError
 from core.tasks.pretrain_run import checkpoint_in, trained_checkpoint
 from core.tasks.sites import training as task
-from core.tasks.sites.requests import SiteTrainRequest
+from core.tasks.sites.requests import SimilarityRequest, SiteTrainRequest
+from core.tasks.sites.similarity import site_similarity
 from core.tasks.sites.training import read_site_settings, train_sites
 from core.training.runs import Stopped
 from tests.training.site_fakes import TINY_SITES, noise_sites
@@ -105,6 +106,16 @@ def test_files_of_several_channels_are_trained_on(tmp_path):
     assert sites["seen"].tolist() == [2] * 8 and np.abs(off_diagonal).max() < 0.1
     facts = json.loads((tmp_path / "out" / "last" / "training.json").read_text())
     assert facts["data"]["n_sites"] == 8
+
+
+def test_the_real_eeg_is_trained_on_and_its_checkpoint_analysed(shared_data, tmp_path):
+    """124 s of 64 electrodes, an epoch; the anchors of raw signals (.79) and of untrained rows (0) are those of the file."""
+    path = shared_data("meg_small") / "eeg" / "test_edf_overlapping_annotations.edf"
+    request = replace(asked(tmp_path, data=(path,), max_steps=2, batch_size=8), montage="standard_1005")
+    result = train_sites(request)
+    found = site_similarity(SimilarityRequest(str(trained_checkpoint(result)), permutations=99))
+    assert len(found.names) == 64 and found.signal_distance.spearman == pytest.approx(0.79, abs=0.02)
+    assert abs(found.untrained_distance.spearman) < 0.1 and found.distance.n_pairs == 64 * 63 // 2
 
 
 @pytest.mark.parametrize(("shape", "word"), [((1, 4000), "one site"), ((8, 300), "s")])

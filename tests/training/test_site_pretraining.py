@@ -248,6 +248,32 @@ def test_held_out_scores_do_not_depend_on_the_batch_they_are_computed_in():
     assert len(seen) == 3 and all(torch.allclose(one, seen[0], rtol=1e-5) for one in seen)
 
 
+class Pair(Workers):
+    """One of two processes; what both would say is put together by the test."""
+
+    def __init__(self, number, said):
+        super().__init__()
+        self.count, self.number, self._said = 2, number, said
+
+    def gather(self, own):
+        self._said[self.number].append(own)
+        other = self._said[1 - self.number]
+        place = len(self._said[self.number]) - 1
+        return [own, other[place]] if len(other) > place else [own, torch.zeros_like(own)]
+
+
+def test_scores_of_sites_are_those_of_all_processes(monkeypatch):
+    task = site_task(TINY_SITES, noise_sites(), Place(None, None))
+    seen, said = [], {0: [], 1: []}
+    told = lambda model, scores: seen.append(scores.sums)  # noqa: E731
+    monkeypatch.setattr(Pair, "added_up", lambda self, sums: {name: float(value) for name, value in sums.items()})
+    monkeypatch.setattr(Pair, "is_main", True)
+    for workers in (Workers(), Pair(0, said), Pair(1, said)):
+        Evaluation(task.held_out, task.n_held_out, TINY_SITES, workers, task.groups, told)(task.model.eval())
+    alone, first, both = seen
+    assert torch.allclose(both, alone) and first[:, 2].sum() * 2 == alone[:, 2].sum()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
