@@ -1,9 +1,9 @@
 """What a training on recording sites learns, beside its controls: ``python -m bench.sites --eeg FILE``.
 
 Parts: ``eeg`` and ``meg`` (similarity of sites against their distance, by seed, with Mantel's p, the untrained
-embeddings and the raw signals' correlation beside; recovery of left and right), ``control`` (held-out contrastive
-accuracy with and without the spatial embedding), ``single`` (as ``eeg`` with one site in a grid), ``noise`` (independent white noise, where
-a model can do no better than guess).
+embeddings and the raw signals' correlation beside; recovery of left and right), ``single`` (as ``eeg``, with one site
+in a grid), ``control`` (held-out contrastive accuracy with and without the spatial embedding), ``noise`` (independent
+white noise, where a model can do no better than guess).
 """
 
 import argparse
