@@ -5,7 +5,7 @@ The first is a sum over tokens; the second is a function of how often each code 
 its gradient in one micro-batch needs the others' (see :func:`core.models.contrastive.diversity_gradient`). Thus one
 process, several processes and accumulation do the same update.
 
-What is trained, and on what, is a :class:`Pretraining`: that of Meg2Vec is in :mod:`core.training.meg_pretraining`, that
+What is trained, and on what, is a :class:`Pretraining`: Meg2Vec's is in :mod:`core.training.meg_pretraining`, that
 of Wav2Vec2_2D in :mod:`core.training.site_pretraining`.
 """
 
