@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from core.errors import DataError, InputError
+from core.records import from_plain, to_plain
 from core.sites.data import SiteDataSettings, open_site_data
 from core.sites.grids import GridSource, open_grids
-from core.sites.site_input import PatchSettings
+from core.sites.site_input import PatchSettings, SiteInput
 from core.sites.split import Columns, SplitPlan, split_columns
 
 RATE = 100.0
@@ -121,6 +122,26 @@ def test_a_table_names_places_and_merges(tmp_path):
         merged = data.site_input.mean[0]
     with open_site_data([path], SiteDataSettings(SMALL)) as data:
         np.testing.assert_allclose(merged, data.site_input.mean[:2].mean(axis=0), rtol=1e-6)
+
+
+def test_channels_at_one_place_are_one_site_for_the_model_as_well(tmp_path):
+    """As the triplets of a helmet; a recording with half of them is read by the names of its channels."""
+    places = [[0, 0, 0.1], [0, 0, 0.1], [0, 0.1, 0], [0, 0.1, 0.0005], [0.1, 0, 0]]
+    names = ["M011", "M012", "M021", "M022", "single"]
+    path = recording(tmp_path, "a", noise(5), names=names, positions=places)
+    with open_site_data([path], SiteDataSettings(SMALL, sites="places")) as data:
+        site_input = data.site_input
+        assert site_input.sites.names == ("M01x", "M02x", "single")
+        assert site_input.channels == (("M011", "M012"), ("M021", "M022"), ("single",))
+        expected = data.read(data.stretches("train")[0], 0, np.array([2, 3]))
+    with open_grids(path, from_plain(SiteInput, to_plain(site_input))) as grids:
+        np.testing.assert_array_equal(grids.grid(0.25, np.array([2, 3]))[0], expected)
+    half = recording(tmp_path, "b", noise(2), names=["M022", "other"])
+    with open_grids(half, site_input) as grids:
+        assert grids.sites == (2,)
+        assert any("does not know other" in one for one in grids.warnings)
+    with pytest.raises(DataError, match="No channel has a position"):
+        open_site_data([recording(tmp_path, "c", noise(2))], SiteDataSettings(SMALL, sites="places"))
 
 
 def test_flat_channels_are_left_out_and_named(tmp_path):
