@@ -109,7 +109,7 @@ def test_files_of_several_channels_are_trained_on(tmp_path):
 
 
 def test_the_real_eeg_is_trained_on_and_its_checkpoint_analysed(shared_data, tmp_path):
-    """124 s of 64 electrodes, an epoch; the anchors of raw signals (.79) and of untrained rows (0) are its own."""
+    """An epoch on 124 s of 64 electrodes; raw signals (.79) and untrained rows (0) are the file's own anchors."""
     path = shared_data("meg_small") / "eeg" / "test_edf_overlapping_annotations.edf"
     request = replace(asked(tmp_path, data=(path,), max_steps=2, batch_size=8), montage="standard_1005")
     result = train_sites(request)

@@ -15,7 +15,7 @@ from core.sites.preprocessor import from_preprocessor
 from core.training.precision import make_accelerator
 from core.training.pretraining import Evaluation, Place, Watch, loop_settings
 from core.training.schedule import make_optimiser
-from core.training.site_pretraining import SPATIAL, make_model, pretrain_sites, site_task
+from core.training.site_pretraining import SPATIAL, make_model, plan_sites, pretrain_sites
 from core.training.site_watch import site_embeddings
 from core.training.state import read_state
 from core.training.workers import Workers
@@ -152,7 +152,7 @@ def test_a_site_that_only_evaluation_holds_is_scored_and_counted_as_unseen(tmp_p
 
 
 def test_gradients_reach_only_the_sites_of_the_batch():
-    task = site_task(TINY_SITES, noise_sites(), Place(None, None))
+    task = plan_sites(TINY_SITES, noise_sites(), Place(None, None))
     batch = task.train.batch([0])
     batch.forward(task.model.train()).loss.backward()
     reached = task.model.spatial_embedding.weight.grad.abs().sum(1).nonzero().flatten()
@@ -175,7 +175,7 @@ def test_the_snapshot_is_how_alike_the_learned_vectors_are(finished):
 def test_spatial_parameters_have_their_own_learning_rate():
     settings = replace(TINY_SITES, spatial_learning_rate=0.25)
     model = make_model(settings, 8)
-    task = site_task(settings, noise_sites(), Place(None, None))
+    task = plan_sites(settings, noise_sites(), Place(None, None))
     optimiser = make_optimiser(model, loop_settings(settings, "data", own_rates=task.own_rates))
     rates = {id(one): group["lr"] for group in optimiser.param_groups for one in group["params"]}
     for name, one in model.named_parameters():
@@ -239,7 +239,7 @@ def test_one_site_a_grid_is_the_documents_and_trains_too(tmp_path):
 
 
 def test_held_out_scores_do_not_depend_on_the_batch_they_are_computed_in():
-    task = site_task(TINY_SITES, noise_sites(), Place(None, None))
+    task = plan_sites(TINY_SITES, noise_sites(), Place(None, None))
     seen = []
     for size in (1, 3, 4):
         settings = replace(TINY_SITES, batch_size=size)
@@ -263,7 +263,7 @@ class Pair(Workers):
 
 
 def test_scores_of_sites_are_those_of_all_processes(monkeypatch):
-    task = site_task(TINY_SITES, noise_sites(), Place(None, None))
+    task = plan_sites(TINY_SITES, noise_sites(), Place(None, None))
     seen, said = [], {0: [], 1: []}
     told = lambda model, scores: seen.append(scores.sums)  # noqa: E731
     monkeypatch.setattr(Pair, "added_up", lambda self, sums: {name: float(value) for name, value in sums.items()})
@@ -287,4 +287,4 @@ def test_settings_that_do_not_fit_the_data_are_refused_with_the_remedy(changes, 
     data = noise_sites()
     data.patches = settings.patches
     with pytest.raises(InputError, match=words):
-        site_task(settings, data, Place(None, None))
+        plan_sites(settings, data, Place(None, None))
