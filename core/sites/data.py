@@ -187,7 +187,7 @@ def open_site_data(
             maps.callback(mapped[name].power.close)
         data = _assemble(mapped, ground, correlation)
         digest = _fingerprint(recordings, settings, ground.plan, table)
-        facts = _facts(data, recordings, (*notes, *_table_notes(table, recordings), *ground.union.warnings))
+        facts = _facts(data, recordings, settings, (*notes, *_table_notes(table, recordings), *ground.union.warnings))
         maps.pop_all()
     return Sites(*data, told=(digest, facts))
 
@@ -208,12 +208,13 @@ def _ground(recordings: Sequence[SiteRecording], settings: SiteDataSettings, tab
     names = short_names([one.path for one in recordings])
     groupings = [_grouping(one, name, settings.sites, table) for one, name in zip(recordings, names, strict=True)]
     union = union_of(groupings, names)
-    _require_sites(union, groupings, names, settings.patches)
-    plan = Plan(settings.patches, settings.sampling_rate or recordings[0].sampling_rate)
+    _require_two(union, names)
+    patches = _fitted(settings.patches, groupings)
+    plan = Plan(patches, settings.sampling_rate or recordings[0].sampling_rate)
     for one in recordings:
         plan.require_band(one)
     good = [good_columns(one, plan) for one in recordings]
-    split = split_columns(names, good, settings.patches, settings.split)
+    split = split_columns(names, good, patches, settings.split)
     _assert_apart(split, plan, settings.split.gap_seconds)
     return _Ground(recordings, names, groupings, union, plan, split)
 
@@ -267,18 +268,18 @@ def _channels_of(ground: _Ground) -> tuple[tuple[str, ...], ...]:
     return () if channels == tuple((name,) for name in ground.union.sites.names) else channels
 
 
-def _require_sites(union: Union, groupings: Sequence[Grouping], names: Sequence[str], patches: PatchSettings) -> None:
+def _require_two(union: Union, names: Sequence[str]) -> None:
     if len(union.sites) < 2:
         raise DataError(
             f"{names[0]} holds one site only ({union.sites.names[0]}); a similarity needs at least two. Give a "
             "recording of several channels."
         )
-    for grouping, name in zip(groupings, names, strict=True):
-        if len(grouping.sites) < patches.sites_per_grid:
-            raise InputError(
-                f"{name} holds {len(grouping.sites)} sites; a grid takes {patches.sites_per_grid} at once. Set "
-                f"sites_per_grid to {len(grouping.sites)} or less, or leave that recording out."
-            )
+
+
+def _fitted(patches: PatchSettings, groupings: Sequence[Grouping]) -> PatchSettings:
+    """With no more sites in a grid than the smallest recording holds; each site keeps its rows."""
+    n_sites = min(patches.sites_per_grid, *(len(one.sites) for one in groupings))
+    return replace(patches, sites_per_grid=n_sites, grid_height=n_sites * patches.rows_per_site)
 
 
 def good_columns(recording: SiteRecording, plan: Plan) -> list[tuple[int, int]]:
@@ -359,6 +360,7 @@ def _table_notes(table: SiteTable | None, recordings: Sequence[SiteRecording]) -
 def _facts(
     data: tuple[dict[str, Mapped], dict[str, tuple[Stretch, ...]], SiteInput, np.ndarray],
     recordings: Sequence[SiteRecording],
+    settings: SiteDataSettings,
     notes: tuple[str, ...],
 ) -> dict[str, Any]:
     _, stretches, site_input, _ = data
@@ -371,6 +373,11 @@ def _facts(
         warnings.append(
             f"{len(nowhere)} of {len(sites)} sites have no position: {listed(nowhere)}. They are trained "
             "on, and left out of what is said of distances."
+        )
+    at_once, wanted = site_input.patches.sites_per_grid, settings.patches.sites_per_grid
+    if at_once < wanted:
+        warnings.append(
+            f"Grids hold {at_once} sites at once instead of {wanted}: no more are in the smallest recording."
         )
     only = [sites.names[site - 1] for site in sorted(held_out)]
     if only:

@@ -47,8 +47,8 @@ def test_a_run_is_neither_replaced_nor_gone_on_with_unasked_or_otherwise(data, t
     train_sites(asked(tmp_path, until=2))
     with pytest.raises(InputError, match="another --output"):
         train_sites(asked(tmp_path))
-    with pytest.raises(InputError, match=r"sites_per_grid was 4 and is now 2.*another --output"):
-        train_sites(asked(tmp_path, resume=True, sites_per_grid=2))
+    with pytest.raises(InputError, match=r"mask_columns was 2 and is now 1.*another --output"):
+        train_sites(asked(tmp_path, resume=True, mask_columns=1))
     data.fingerprint = "other"
     with pytest.raises(InputError, match="other data"):
         train_sites(asked(tmp_path, resume=True))
@@ -82,7 +82,6 @@ def test_sites_without_a_training_grid_are_named(data, tmp_path, caplog):
     [
         ({"num_recording_sites": 5}, ("8 sites", "num_recording_sites=8")),
         ({"grid_width": 400}, ("400 columns", "grid_width")),
-        ({"sites_per_grid": 16, "grid_height": 64}, ("16 sites", "sites_per_grid")),
         ({"hidden_size": 15}, ("num_attention_heads 2", "hidden_size 15")),
         ({"spatial_embed_dropout": 1.5}, ("spatial_embed_dropout", "less than 1")),
     ],
