@@ -95,13 +95,14 @@ class Side:
 def ours(settings: PretrainSettings, data: Waves, precision: str, steps: int) -> Side:
     """Strata's step in Strata's loop, with nothing kept on disk."""
     from core.training.loop import Hooks, train
+    from core.training.meg_pretraining import make_model, training_reader
     from core.training.precision import make_accelerator
-    from core.training.pretraining import PretrainStep, loop_settings, make_model, training_batches
+    from core.training.pretraining import PretrainStep, loop_settings, training_batches
     from core.training.workers import Workers
 
     accelerator = make_accelerator(settings.device, precision, compiled=settings.compile)
     workers, model, marks, side = Workers(accelerator), make_model(settings, RATE), [], Side([], [])
-    batches = training_batches(settings, data, workers)
+    batches = training_batches(settings, training_reader(settings, data), workers)
     told = replace(
         loop_settings(settings, ""), updates=steps, checkpoint_every=10**9, validate_every=10**9, log_every=1
     )
@@ -157,7 +158,7 @@ def peer_model(settings: PretrainSettings) -> Any:
     from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
     from core.models.meg2vec import MultiChannelFeatures
-    from core.training.pretraining import model_config
+    from core.training.meg_pretraining import model_config
 
     torch.manual_seed(settings.seed)
     config = model_config(settings, RATE)

@@ -1,7 +1,7 @@
 """Write a checkpoint folder so that it is there as a whole or not at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def save_checkpoint(
     card: dict[str, Any],
     extractor: Wav2Vec2FeatureExtractor | None = None,
     preparation: Mapping[str, Any] | None = None,
+    files: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> Path:
     """Write ``folder`` under a temporary name beside it, then rename; an older folder of that name is replaced.
 
@@ -35,6 +36,7 @@ def save_checkpoint(
             so that the card can be generated again from the folder alone.
         extractor: how audio is prepared, for ``preprocessor_config.json``.
         preparation: the same as settings, where a model had such a file of its own.
+        files: what writes each further file, by name.
 
     Returns:
         ``folder``.
@@ -44,6 +46,8 @@ def save_checkpoint(
         _write(partial, facts.get("name", folder.name), model, facts, extractor)
         if preparation:
             write_json(partial / "preprocessor_config.json", dict(preparation))
+        for name, write in (files or {}).items():
+            write(partial / name)
     return folder
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import core
-from core.cli import console, embed, emotion, layers, meg, models
+from core.cli import console, embed, emotion, layers, meg, models, sites
 from core.errors import StrataError
 
 log = logging.getLogger(__name__)
 
-VERBS = (embed, layers, emotion, meg, models)
+VERBS = (embed, layers, emotion, meg, sites, models)
 OK, BUG, REFUSED, INTERRUPTED, STOPPED = 0, 1, 2, 130, 143
 EPILOG = """\
 exit codes: 0 done, 2 the request could not be met (one line on stderr says why), 130 interrupted, 143 asked to stop

@@ -33,7 +33,7 @@ from core.tasks.layerwise import LayersAnalysis, analyse_layers
 from core.tasks.meg.choices import describe_window, find_meg, meg_layouts
 from core.tasks.meg.describing import describe_meg
 from core.tasks.meg.preparing import prepare_meg
-from core.tasks.meg.pretraining import pretrain_meg, read_pretrain_settings, trained_checkpoint, with_data
+from core.tasks.meg.pretraining import pretrain_meg, read_pretrain_settings, with_data
 from core.tasks.meg.probe_text import probe_as_text
 from core.tasks.meg.probing import probe_meg
 from core.tasks.meg.requests import (
@@ -49,12 +49,26 @@ from core.tasks.meg.requests import (
 )
 from core.tasks.meg.simulation import simulate_meg
 from core.tasks.meg.words import prepared_as_text
+from core.tasks.pretrain_run import checkpoint_in, trained_checkpoint
 from core.tasks.result_folder import check_results_target
+from core.tasks.sites.comparing import compare_sites, summarise_comparison
+from core.tasks.sites.requests import (
+    CompareFindings,
+    CompareRequest,
+    SimilarityRequest,
+    SiteSettings,
+    SiteSimilarity,
+    SiteTrainRequest,
+)
+from core.tasks.sites.similarity import site_similarity, summarise_sites
+from core.tasks.sites.training import read_site_settings, train_sites
 
 __all__ = [
     "INTENDED_USE",
     "Classified",
     "ClassifySettings",
+    "CompareFindings",
+    "CompareRequest",
     "CorpusSummary",
     "EmotionEmbeddings",
     "EmotionRequest",
@@ -69,12 +83,18 @@ __all__ = [
     "PretrainSettings",
     "ProbeFindings",
     "ProbeRequest",
+    "SimilarityRequest",
     "SimulateRequest",
     "Simulation",
+    "SiteSettings",
+    "SiteSimilarity",
+    "SiteTrainRequest",
     "TrainedHead",
     "analyse_layers",
     "check_results_target",
+    "checkpoint_in",
     "classify_emotion",
+    "compare_sites",
     "describe_meg",
     "describe_window",
     "embed",
@@ -99,11 +119,16 @@ __all__ = [
     "read_emotion",
     "read_mapping",
     "read_pretrain_settings",
+    "read_site_settings",
     "simulate_meg",
+    "site_similarity",
+    "summarise_comparison",
     "summarise_emotion",
     "summarise_layers",
+    "summarise_sites",
     "timeline_rows",
     "train_emotion",
+    "train_sites",
     "trained_checkpoint",
     "with_data",
     "write_emotion",

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from core.training.pretrain_settings import PretrainSettings
+from core.training.contrastive_settings import ContrastiveSettings
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Alarms:
         settings: Of the run.
     """
 
-    def __init__(self, settings: PretrainSettings) -> None:
+    def __init__(self, settings: ContrastiveSettings) -> None:
         self._settings = settings
         # A run that ends before its warm-up does is watched as well.
         self._quiet = min(settings.warmup_steps, settings.max_steps // 2)

@@ -2,53 +2,64 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch import nn
 
 from core.checkpoints.save import save_checkpoint
-from core.models.model_input import to_preprocessor
+from core.training.contrastive_settings import ContrastiveSettings
 from core.training.loop_settings import Progress
-from core.training.presets import describe_window, settings_facts
-from core.training.pretrain_settings import PretrainSettings
-
-if TYPE_CHECKING:
-    from core.meg.window_data import WindowData
+from core.training.settings_reader import settings_facts
 
 NAMES = ("best", "last")
 """Folders that are written: at the lowest held-out loss, and with each state."""
 
-SIMULATED = (
-    "**Trained on simulated recordings**: what it knows of brains is what the simulation puts into them. For trying "
-    "out, teaching and testing; not for conclusions about people."
-)
 
-_SUMMARY = (
-    "A Meg2Vec encoder: wav2vec 2.0 on multi-channel MEG, pre-trained without labels to tell the quantised code of a "
-    "masked moment from those of other moments of the same window."
-)
+class Trained(Protocol):
+    """What a checkpoint says of what was trained, and on what."""
 
-_SNIPPET = """
-from pathlib import Path
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that a model could learn from."""
+        ...
 
-from core.checkpoints.load import load_model
+    @property
+    def window(self) -> str:
+        """One line about what the model sees at once."""
+        ...
 
-loaded = load_model(Path("{folder}"), "meg2vec", from_user=True)
-print(loaded.model.config.in_channels, loaded.model.config.sampling_rate)
-"""
+    @property
+    def recipe(self) -> str:
+        """The command."""
+        ...
 
-_TRUST = (
-    "It was pre-trained, not tested on any question: before anything is read from its layers, compare it on held-out "
-    "recordings with the same architecture with random weights, with band power and with Riemannian features "
-    "(python -m core probe). Accuracy and loss below are those of the pre-training task on held-out windows, and say "
-    "how well it predicts signals, noise and artefacts included. Recordings have to be prepared as "
-    "preprocessor_config.json says, which Strata does by itself."
-)
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the data was."""
+        ...
 
-_INTENDED = "Research on MEG signals. Not for diagnoses, and not for decisions about people."
+    def data(self) -> Mapping[str, Any]:
+        """Facts of the training data, with ``hours``, ``clips`` and what was ``counted``."""
+        ...
+
+    def split(self) -> Mapping[str, Any]:
+        """What trained and what was held out, with ``held_out_text``."""
+        ...
+
+    def preparation(self) -> Mapping[str, Any]:
+        """Content of ``preprocessor_config.json``."""
+        ...
+
+    def card(self, folder: str) -> Mapping[str, Any]:
+        """What only a person can say, of a checkpoint in a folder of this name."""
+        ...
+
+    def files(self, n_windows: int) -> Mapping[str, Callable[[Path], None]]:
+        """What writes each file that only these checkpoints have, by name, after training on so many windows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,13 +68,13 @@ class Exporter:
 
     Attributes:
         settings: Of the run.
-        data: What it is trained on.
+        trained: What it is, and what it is trained on.
         folder: Gets ``best`` and ``last``.
         running: Facts of where and how it computes.
     """
 
-    settings: PretrainSettings
-    data: "WindowData"
+    settings: ContrastiveSettings
+    trained: Trained
     folder: Path
     running: Mapping[str, Any]
 
@@ -75,8 +86,20 @@ class Exporter:
         """
         folder = self.folder / name
         training = self.facts(model, progress) | {"alarms": list(alarms)}
-        preparation = to_preprocessor(self.data.model_input)
-        return save_checkpoint(folder, model, training, self._card(folder), preparation=preparation)
+        return save_checkpoint(
+            folder,
+            model,
+            training,
+            dict(self.trained.card(folder.name)),
+            preparation=self.trained.preparation(),
+            files=self.trained.files(progress.update * self._windows),
+        )
+
+    @property
+    def _windows(self) -> int:
+        """Of a step."""
+        settings, processes = self.settings, self.running.get("processes", 1)
+        return int(settings.batch_size * settings.gradient_accumulation_steps * processes)
 
     def last_step(self) -> int:
         """Steps of the last checkpoint; 0 before there is one."""
@@ -89,7 +112,7 @@ class Exporter:
         """What ``training.json`` says, but for alarms and card."""
         return {
             "name": f"{self.settings.name} after {progress.update} steps",
-            "recipe": "python -m core pretrain",
+            "recipe": self.trained.recipe,
             "seed": self.settings.seed,
             "updates": progress.update,
             "updates_planned": self.settings.max_steps,
@@ -99,32 +122,13 @@ class Exporter:
             "running": dict(self.running),
             "parameters": sum(one.numel() for one in model.parameters()),
             "settings": settings_facts(self.settings),
-            "window": describe_window(self.settings, self._rate),
-            "simulated": self.data.model_input.simulated,
-            "data": self._data_facts(),
-            "split": {"held_out_text": self._held_out(), **self._names()},
+            "window": self.trained.window,
+            "simulated": self.trained.simulated,
+            "data": {**self.trained.data(), "sha256": self.trained.fingerprint},
+            "split": dict(self.trained.split()),
             "history": [_finite(entry) for entry in progress.history],
             "metrics": [self._table(progress)] if progress.history else [],
         }
-
-    @property
-    def _rate(self) -> int:
-        return self.data.model_input.preparation.sampling_rate
-
-    def _data_facts(self) -> dict[str, Any]:
-        train = self.data.segments("train")
-        hours = sum(one.n_times for one in train) / self._rate / 3600
-        facts = {"hours": hours, "clips": len(train), "counted": "segments", "sha256": self.data.fingerprint}
-        return {**self.data.facts, **facts}
-
-    def _names(self) -> dict[str, list[str]]:
-        return {part: sorted({one.recording for one in self.data.segments(part)}) for part in ("train", "eval")}
-
-    def _held_out(self) -> str:
-        names, segments = self._names()["eval"], self.data.segments("eval")
-        return (
-            f"{len(segments)} segments of {len(names)} recordings ({', '.join(names[:8])}{', ...' * (len(names) > 8)})"
-        )
 
     def _table(self, progress: Progress) -> dict[str, Any]:
         last = progress.history[-1]
@@ -137,23 +141,6 @@ class Exporter:
                 ["contrastive accuracy", f"{last['contrastive_accuracy']:.3f}", f"{last['chance']:.3f}"],
                 ["contrastive loss", f"{last['contrastive_loss']:.3f}", f"{guessing:.3f}"],
                 ["codes in use (perplexity)", f"{last['perplexity']:.1f}", "-"],
-            ],
-        }
-
-    def _card(self, folder: Path) -> dict[str, Any]:
-        simulated = self.data.model_input.simulated
-        recordings = self.data.facts.get("recordings", self._names()["train"])
-        tags = ["meg2vec", "meg", "wav2vec2", "feature-extraction", *(["simulated"] if simulated else [])]
-        return {
-            "library_name": "strata",
-            "tags": tags,
-            "summary": f"{SIMULATED}\n\n{_SUMMARY}" if simulated else _SUMMARY,
-            "snippet": _SNIPPET.format(folder=folder.name),
-            "trust": f"{SIMULATED} {_TRUST}" if simulated else _TRUST,
-            "intended_use": _INTENDED,
-            "data": [f"{'Simulated r' if simulated else 'R'}ecordings: {len(recordings)}; see training.json."],
-            "attribution": [
-                "Architecture and loss: Baevski et al. 2020, wav2vec 2.0, https://arxiv.org/abs/2006.11477."
             ],
         }
 

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from core.sites.site_input import PatchSettings
+from core.training.contrastive_settings import ContrastiveSettings
 
 
 @dataclass(frozen=True)
-class SiteSettings:
-    """Settings of a training on sites.
+class SiteSettings(ContrastiveSettings):
+    """Settings of a training on sites. Windows are grids, and the convolutions are the same along both of their axes.
 
     Attributes:
-        name: Of the preset; the checkpoint's name begins with it.
         grid_height, grid_width, sites_per_grid, l_freq, h_freq, spacing, tf_window_seconds, hop_seconds, reference: Of
             the grids; see :class:`core.sites.site_input.PatchSettings`.
         sampling_rate: Hz that recordings are brought to; 0 takes the first recording's.
@@ -21,21 +21,8 @@ class SiteSettings:
         num_recording_sites: Rows of the embedding table; 0 takes as many as the data have.
         spatial_embed_dim, spatial_embed_dropout, spatial_init_std: Of the spatial embedding.
         spatial_learning_rate: Of the spatial embedding and its projection.
-        conv_dim, conv_kernel, conv_stride: The 2-D convolution stack, first layer first, the same along both axes.
-        hidden_size, num_hidden_layers, num_attention_heads, intermediate_size: Of the transformer.
-        dropout: Of hidden states, attention and projections.
-        num_codevector_groups, num_codevectors_per_group, codevector_dim, proj_codevector_dim: Of the quantiser.
-        contrastive_logits_temperature, num_negatives, diversity_loss_weight: Of the loss.
         mask_prob: Share of the tokens that is masked.
         mask_rows, mask_columns: Size of a block in tokens; with several sites in a grid a block hides all rows of one.
-        gumbel_temperature, gumbel_temperature_min, gumbel_temperature_decay: ``max(first * decay ** step, min)``.
-        batch_size, gradient_accumulation_steps: Grids of a forward pass; passes of a step.
-        learning_rate, warmup_steps, weight_decay, max_grad_norm: Of AdamW; after the warm-up it falls to zero linearly.
-        max_steps, max_minutes: Where the training ends (0 minutes for no limit).
-        log_every, eval_every, checkpoint_every: In steps.
-        eval_windows: Held-out grids scored at each evaluation, always the same.
-        precision, compile, device, num_workers, seed: As in :class:`core.training.pretrain_settings.PretrainSettings`.
-        use_tensorboard, use_wandb, wandb_project: Trackers beside ``metrics.jsonl``.
     """
 
     name: str = "wav2vec2-2d"
@@ -67,41 +54,20 @@ class SiteSettings:
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
     intermediate_size: int = 512
-    dropout: float = 0.1
-    num_codevector_groups: int = 2
-    num_codevectors_per_group: int = 320
     codevector_dim: int = 128
     proj_codevector_dim: int = 128
-    contrastive_logits_temperature: float = 0.1
-    num_negatives: int = 100
-    diversity_loss_weight: float = 0.1
     mask_prob: float = 0.5
     mask_rows: int = 4
     mask_columns: int = 4
-    gumbel_temperature: float = 2.0
-    gumbel_temperature_min: float = 0.5
     gumbel_temperature_decay: float = 0.9975
     # training
-    batch_size: int = 8
-    gradient_accumulation_steps: int = 1
     learning_rate: float = 1e-3
     warmup_steps: int = 100
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
     max_steps: int = 600
-    max_minutes: float = 0.0
-    log_every: int = 1
     eval_every: int = 100
     checkpoint_every: int = 100
     eval_windows: int = 32
-    precision: str = "auto"
-    compile: bool = False
-    device: str = "auto"
     num_workers: int = 0
-    seed: int = 0
-    use_tensorboard: bool = False
-    use_wandb: bool = False
-    wandb_project: str = "strata"
 
     @property
     def patches(self) -> PatchSettings:

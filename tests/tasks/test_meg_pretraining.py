@@ -16,10 +16,10 @@ from core.tasks.meg.pretraining import (
     check_data,
     pretrain_meg,
     read_pretrain_settings,
-    trained_checkpoint,
     with_data,
 )
 from core.tasks.meg.requests import PretrainRequest
+from core.tasks.pretrain_run import trained_checkpoint
 from core.training.lock import locked
 from core.training.precision import pick_precision
 from core.training.runs import Stopped

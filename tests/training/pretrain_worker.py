@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional
 
 from core.models.contrastive import Quantizer
+from core.training.meg_pretraining import pretrain
 from core.training.precision import make_accelerator
-from core.training.pretraining import Place, Watch, pretrain
+from core.training.pretraining import Place, Watch
 from core.training.runs import stop_requests
 from core.training.state import read_state
 from tests.training.pretrain_fakes import TINY, noise_data

@@ -11,14 +11,8 @@ import torch
 from core.errors import InputError
 from core.meg.window_data import Segment
 from core.models.masking import MaskRule, masked_count
-from core.training.batches import (
-    Batches,
-    BatchPlan,
-    TrainingWindows,
-    WindowReader,
-    WindowShape,
-    held_out_windows,
-)
+from core.training.batches import Batches, BatchPlan
+from core.training.meg_windows import TrainingWindows, WindowReader, WindowShape, held_out_windows
 from tests.training.pretrain_fakes import FakeData, noise, noise_data
 
 SHAPE = WindowShape(500, 12, MaskRule(0.1, 4, 5))
@@ -130,7 +124,7 @@ def test_channels_of_other_recordings_are_padded_and_masked():
     data = FakeData([noise(4, 3), noise(4, 5)], native=True)
     batch = reader(replace(SHAPE, with_sensors=True), data).batch(range(4))
     assert batch.values.shape == (4, 5, 500)
-    counts = batch.sensors.mask.sum(1)
+    counts = batch.where["sensors"].mask.sum(1)
     assert sorted(counts.tolist()) == [3, 3, 5, 5]
     for values, count in zip(batch.values, counts, strict=True):
         assert values[:count].std() > 0.5 and not values[count:].any()

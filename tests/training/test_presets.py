@@ -11,12 +11,12 @@ from core.training.presets import (
     PRESETS,
     describe_window,
     resolve,
-    settings_facts,
     validated,
     window_frames,
     with_overrides,
 )
 from core.training.pretrain_settings import PretrainSettings
+from core.training.settings_reader import settings_facts
 
 DOCUMENT = PretrainSettings()
 
