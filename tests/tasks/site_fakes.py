@@ -81,13 +81,11 @@ class NoiseGrids:
 
     site_input: SiteInput
     sites: tuple[int, ...] = tuple(range(1, N_SITES + 1))
-    n_columns: int = 40
+    warnings: tuple[str, ...] = ("noise.fif: a warning of the recording.",)
 
-    def read(self, first, sites):
-        rows, width = self.site_input.patches.rows_per_site, self.site_input.patches.grid_width
-        bands = [np.random.default_rng(site).normal(size=(rows, self.n_columns)) for site in np.asarray(sites).tolist()]
-        return np.concatenate(bands)[:, first : first + width].astype(np.float32)
-
-    def times(self, first):
+    def grid(self, start_seconds, sites):
         patches = self.site_input.patches
-        return 0.25 + patches.hop_seconds * (first + np.arange(patches.grid_width))
+        size = (patches.rows_per_site, patches.grid_width)
+        bands = [np.random.default_rng(int(site)).normal(size=size) for site in sites]
+        times = start_seconds + patches.hop_seconds * np.arange(patches.grid_width)
+        return np.concatenate(bands).astype(np.float32), times

@@ -13,7 +13,7 @@ MOST_NAMES = 22
 """Names along an axis at most: on a phone more would stand on top of each other. The pointer tells all."""
 
 NAME_LENGTH = 12
-HEIGHT = 500
+HEIGHT = 440
 CAPTION = (
     "Each cell is the cosine of two sites' embeddings: 1 (orange) for the same direction, 0 (white) for unrelated "
     "ones, −1 (blue) for opposite ones. Sites stand in the order of a hierarchical clustering, so that alike ones form "

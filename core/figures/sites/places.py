@@ -63,7 +63,7 @@ def topomap_figure(found: SiteFindings, chosen: int) -> Figure | None:
     if not len(known):
         return None
     places = spread_places(found.flat)[known]
-    middle, reach = (places.max(axis=0) + places.min(axis=0)) / 2, 0.55 * float(np.ptp(places, axis=0).max() or 1.0)
+    middle, reach = (places.max(axis=0) + places.min(axis=0)) / 2, 0.63 * float(np.ptp(places, axis=0).max() or 1.0)
     hidden = {"visible": False, "showgrid": False, "constrain": "domain"}
     drawn = layout(
         height=460,
@@ -87,7 +87,7 @@ def space_figure(found: SiteFindings, chosen: int) -> Figure | None:
     places = 1_000 * np.asarray(found.positions, dtype=np.float64)[known]
     names = ("right, mm", "front, mm", "up, mm")
     axes = {letter: {**_scene_axis(name)} for letter, name in zip(("xaxis", "yaxis", "zaxis"), names, strict=True)}
-    eye = {"eye": {"x": -1.3, "y": -1.3, "z": 1.0}}
+    eye = {"eye": {"x": -1.0, "y": -1.0, "z": 0.8}}
     drawn = layout(
         height=460,
         margin={"l": 0, "r": 0, "t": 84, "b": 10},
@@ -96,8 +96,8 @@ def space_figure(found: SiteFindings, chosen: int) -> Figure | None:
         showlegend=False,
     )
     x, y, z = (packed(column) for column in places.T)
-    marked = _markers(found, chosen, known, 5.0)
-    marked["marker"] |= {"size": np.where(known == chosen, 12, 5).tolist(), "line": {"width": 0}}
+    marked = _markers(found, chosen, known, 8.0)
+    marked["marker"] |= {"size": np.where(known == chosen, 16, 8).tolist(), "line": {"width": 0}}
     marked["mode"] = "markers"
     trace = {"type": "scatter3d", "x": x, "y": y, "z": z, **marked}
     return {"data": [trace], "layout": drawn, "config": figure_config("site_space")}

@@ -14,7 +14,8 @@ from core.arrays import OnProgress, Progress, ignore_progress
 from core.errors import DataError, InputError
 from core.figures.sites.paper import write_comparison_figure
 from core.figures.sites.tables import write_comparison_tables
-from core.sites.site_input import PatchSettings, SiteInput
+from core.sites.grids import GridSource, open_grids
+from core.sites.site_input import SiteInput
 from core.tasks.result_folder import DATA, FIGURES, Step, check_results_target, write_results
 from core.tasks.sites.loading import TrainedSites, load_trained_sites
 from core.tasks.sites.requests import CompareFindings, CompareRequest
@@ -34,16 +35,12 @@ class Grids(Protocol):
         ...
 
     @property
-    def n_columns(self) -> int:
-        """Columns of the recording's map."""
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences."""
         ...
 
-    def read(self, first: int, sites: np.ndarray) -> np.ndarray:
-        """A grid (height, width) float32 from column ``first`` on; ``sites`` (sites_per_grid,) ids."""
-        ...
-
-    def times(self, first: int) -> np.ndarray:
-        """Centres (width,) of its columns, in seconds."""
+    def grid(self, start_seconds: float, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A grid (height, width) float32 of ``sites`` (sites_per_grid,), and its columns' centres in seconds."""
         ...
 
 
@@ -56,7 +53,7 @@ def compare_sites(request: CompareRequest, on_progress: OnProgress = ignore_prog
 
     Args:
         request: Model, recording, sites.
-        on_progress: Told of the stages ``recording``, ``sites`` and ``write``.
+        on_progress: Told of the stages ``power``, ``sites`` and ``write``.
 
     Raises:
         InputError: A site that the model does not know, or a start beyond the recording.
@@ -68,7 +65,8 @@ def compare_sites(request: CompareRequest, on_progress: OnProgress = ignore_prog
         check_results_target(request.output_dir, force=request.force)
     trained = load_trained_sites(request.model)
     chosen_ids(trained.site_input, request)
-    with open_recording(request, trained.site_input, on_progress) as grids:
+    source = GridSource(request.montage, request.numpy_rate)
+    with open_grids(request.recording, trained.site_input, source, on_progress) as grids:
         found = compare_grids(trained, grids, request, on_progress)
     if request.output_dir is None:
         return found
@@ -79,11 +77,10 @@ def compare_grids(
     trained: TrainedSites, grids: Grids, request: CompareRequest, on_progress: OnProgress = ignore_progress
 ) -> CompareFindings:
     """Do what :func:`compare_sites` does, of a model and grids in memory, without writing."""
-    site_input = trained.site_input
+    site_input, patches = trained.site_input, trained.site_input.patches
     first, second, source = chosen_ids(site_input, request)
-    beside = companions(grids.sites, (first, second, source), site_input.patches.sites_per_grid - 1)
-    column = _column(grids, site_input.patches, request)
-    grid = np.asarray(grids.read(column, np.array([source, *beside], dtype=np.int64)), dtype=np.float32)
+    beside = companions(grids.sites, (first, second, source), patches.sites_per_grid - 1)
+    grid, times = grids.grid(request.start_seconds, np.array([source, *beside], dtype=np.int64))
     on_progress(Progress("sites", 0, 3, "passes"))
     states = []
     for number, site in enumerate((first, second, first), start=1):
@@ -104,9 +101,9 @@ def compare_grids(
         relative=by_layer[-1] / size if size else 0.0,
         map=np.abs(one[-1] - other[-1]).mean(axis=1).reshape(rows, columns),
         grid=grid,
-        frequencies=token_means(np.tile(row_frequencies(site_input.patches), site_input.patches.sites_per_grid), rows),
-        times=token_means(np.asarray(grids.times(column)), columns),
-        warnings=_warnings(trained, (first, second), beside),
+        frequencies=token_means(np.tile(patches.frequencies, patches.sites_per_grid), rows),
+        times=token_means(times, columns),
+        warnings=(*grids.warnings, *_warnings(trained, (first, second), beside)),
     )
 
 
@@ -181,13 +178,6 @@ def companions(held: Sequence[int], compared: tuple[int, int, int], wanted: int)
     return tuple(others[place] for place in places.tolist())
 
 
-def row_frequencies(patches: PatchSettings) -> np.ndarray:
-    """Centre of each row of a site, (rows_per_site,) Hz."""
-    space = np.linspace if patches.spacing == "linear" else np.geomspace
-    edges = space(patches.l_freq, patches.h_freq, patches.rows_per_site + 1)
-    return (edges[:-1] + edges[1:]) / 2
-
-
 def token_means(values: np.ndarray, tokens: int) -> np.ndarray:
     """Average what each token stands for: values (n,) of a grid's rows or columns to (tokens,)."""
     groups = np.arange(len(values)) * tokens // len(values)
@@ -200,21 +190,6 @@ def _token_shape(model: Any) -> tuple[int, int]:
 
     grid = token_grid(model.config)
     return grid.sites * grid.rows, grid.columns
-
-
-def _column(grids: Grids, patches: PatchSettings, request: CompareRequest) -> int:
-    last = grids.n_columns - patches.grid_width
-    if last < 0:
-        raise DataError(
-            f"{request.recording.name} is shorter than a grid of {patches.seconds:g} s. Use a longer recording."
-        )
-    column = round(request.start_seconds / patches.hop_seconds)
-    if not 0 <= column <= last:
-        raise InputError(
-            f"Got a start at {request.start_seconds:g} s; expected 0 to {last * patches.hop_seconds:g} s, so that a "
-            f"grid of {patches.seconds:g} s lies within {request.recording.name}."
-        )
-    return column
 
 
 def _warnings(trained: TrainedSites, compared: tuple[int, int], beside: Sequence[int]) -> tuple[str, ...]:
@@ -250,8 +225,3 @@ def summarise_comparison(found: CompareFindings) -> dict[str, Any]:
         "by_layer": list(found.by_layer),
         "warnings": list(found.warnings),
     }
-
-
-def open_recording(request: CompareRequest, site_input: SiteInput, on_progress: OnProgress) -> Any:
-    """Open the recording as grids."""
-    raise NotImplementedError
