@@ -64,8 +64,9 @@ ABOUT_SITES = (
 )
 ABOUT_NUMBERS = (
     "Spearman is the rank correlation over all pairs of sites. p is Mantel's: it permutes sites, since pairs that "
-    "share a site are not independent. Raw signals say what is there to be learned without a model: how signals of two sites "
-    "correlate. Nearest sites vote on side or region, each site left out in turn; shuffled labels show what luck does."
+    "share a site are not independent. Raw signals say what is there to be learned without a model: how signals of "
+    "two sites correlate. Nearest sites vote on side or region, each site left out in turn; shuffled labels show what "
+    "luck does."
 )
 
 
