@@ -3,7 +3,8 @@
 It starts ``python app.py`` in Debian's Chromium, embeds the recording (or an example) with all layers of the bundled
 encoder, analyses the layers on the three examples, trains a head on the made voices, pre-trains a tiny model on the
 simulated MEG recording, trains another on its sites, and writes ``embed.png``, ``layers.png``, ``emotion.png``,
-``meg.png``, ``sites.png`` and, but for the last two, the same in dark. Names of tabs after RECORDING and FOLDER take only theirs. It needs requirements-dev.txt.
+``meg.png``, ``sites.png`` and, but for the last two, the same in dark. Names of tabs after RECORDING and FOLDER take
+only theirs. It needs requirements-dev.txt.
 """
 
 import io
