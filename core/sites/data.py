@@ -22,11 +22,14 @@ from core.sites.site_data import Stretch
 from core.sites.site_input import PatchSettings, SiteInput
 from core.sites.split import Columns, SplitPlan, split_columns
 from core.sites.statistics import pooled_statistics
-from core.sites.table import Grouping, SiteTable, channels_as_sites, read_site_table
+from core.sites.table import Grouping, SiteTable, channels_as_sites, places_as_sites, read_site_table
 from core.sites.union import Union, union_of
 
 CLIP = 20.0
 """Standard deviations beyond which log power is cut, as for MEG."""
+
+WORDS = ("channels", "places")
+"""For ``sites``, beside the path of a table."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class SiteDataSettings:
         patches: The grids.
         sampling_rate: Hz that recordings are brought to; 0 takes the first recording's.
         split: Which time trains.
-        sites: ``channels``, or the path of a table (:mod:`core.sites.table`).
+        sites: ``channels``, ``places`` (those at one place are one site), or the path of a table.
         montage: One of MNE's, for EEG without positions; empty for none.
         numpy_rate: Hz of ``.npy`` recordings that do not say it.
         family: ``meg``, ``ieeg`` or ``eeg``, for recordings that hold several; empty takes the first of these.
@@ -173,7 +176,7 @@ def open_site_data(
     """
     if not paths:
         raise InputError("Got no recordings; expected at least one.")
-    table = None if settings.sites == "channels" else read_site_table(settings.sites)
+    table = None if settings.sites in WORDS else read_site_table(settings.sites)
     with ExitStack() as opened, ExitStack() as maps:
         recordings, notes = _open_all(paths, settings, opened)
         ground = _ground(recordings, settings, table)
@@ -184,7 +187,7 @@ def open_site_data(
             maps.callback(mapped[name].power.close)
         data = _assemble(mapped, ground, correlation)
         digest = _fingerprint(recordings, settings, ground.plan, table)
-        facts = _facts(data, recordings, (*notes, *_table_notes(table, recordings), *ground.union.warnings))
+        facts = _facts(data, recordings, settings, (*notes, *_table_notes(table, recordings), *ground.union.warnings))
         maps.pop_all()
     return Sites(*data, told=(digest, facts))
 
@@ -203,14 +206,15 @@ class _Ground:
 
 def _ground(recordings: Sequence[SiteRecording], settings: SiteDataSettings, table: SiteTable | None) -> _Ground:
     names = short_names([one.path for one in recordings])
-    groupings = [grouping_of(one, name, table) for one, name in zip(recordings, names, strict=True)]
+    groupings = [_grouping(one, name, settings.sites, table) for one, name in zip(recordings, names, strict=True)]
     union = union_of(groupings, names)
-    _require_sites(union, groupings, names, settings.patches)
-    plan = Plan(settings.patches, settings.sampling_rate or recordings[0].sampling_rate)
+    _require_two(union, names)
+    patches = _fitted(settings.patches, groupings)
+    plan = Plan(patches, settings.sampling_rate or recordings[0].sampling_rate)
     for one in recordings:
         plan.require_band(one)
     good = [good_columns(one, plan) for one in recordings]
-    split = split_columns(names, good, settings.patches, settings.split)
+    split = split_columns(names, good, patches, settings.split)
     _assert_apart(split, plan, settings.split.gap_seconds)
     return _Ground(recordings, names, groupings, union, plan, split)
 
@@ -246,25 +250,36 @@ def without_flat(recording: SiteRecording) -> SiteRecording:
     return replace(recording.take(np.flatnonzero(~flat)), left_out=left_out, warnings=(*recording.warnings, told))
 
 
-def grouping_of(recording: SiteRecording, name: str, table: SiteTable | None) -> Grouping:
-    """Which channels of a recording are which site: each its own, or as a table has it."""
+def _grouping(recording: SiteRecording, name: str, sites: str, table: SiteTable | None) -> Grouping:
+    """Which channels of a recording are which site: each its own, those of one place, or as a table has it."""
     if table is not None:
         return table.group(recording.sites, name)
-    return channels_as_sites(recording.sites, recording.regions)
+    group = places_as_sites if sites == "places" else channels_as_sites
+    return group(recording.sites, recording.regions)
 
 
-def _require_sites(union: Union, groupings: Sequence[Grouping], names: Sequence[str], patches: PatchSettings) -> None:
+def _channels_of(ground: _Ground) -> tuple[tuple[str, ...], ...]:
+    """Names of each site's channels over all recordings; none where every site is a channel."""
+    found: dict[str, dict[str, None]] = {name: {} for name in ground.union.sites.names}
+    for recording, grouping in zip(ground.recordings, ground.groupings, strict=True):
+        for site, own in zip(grouping.sites.names, grouping.channels, strict=True):
+            found[site] |= dict.fromkeys(recording.sites.names[index] for index in own)
+    channels = tuple(tuple(names) for names in found.values())
+    return () if channels == tuple((name,) for name in ground.union.sites.names) else channels
+
+
+def _require_two(union: Union, names: Sequence[str]) -> None:
     if len(union.sites) < 2:
         raise DataError(
             f"{names[0]} holds one site only ({union.sites.names[0]}); a similarity needs at least two. Give a "
             "recording of several channels."
         )
-    for grouping, name in zip(groupings, names, strict=True):
-        if len(grouping.sites) < patches.sites_per_grid:
-            raise InputError(
-                f"{name} holds {len(grouping.sites)} sites; a grid takes {patches.sites_per_grid} at once. Set "
-                f"sites_per_grid to {len(grouping.sites)} or less, or leave that recording out."
-            )
+
+
+def _fitted(patches: PatchSettings, groupings: Sequence[Grouping]) -> PatchSettings:
+    """With no more sites in a grid than the smallest recording holds; each site keeps its rows."""
+    n_sites = min(patches.sites_per_grid, *(len(one.sites) for one in groupings))
+    return replace(patches, sites_per_grid=n_sites, grid_height=n_sites * patches.rows_per_site)
 
 
 def good_columns(recording: SiteRecording, plan: Plan) -> list[tuple[int, int]]:
@@ -318,7 +333,8 @@ def _assemble(
 
     mean, std = pooled_statistics(stretches["train"], read, union.sites.kinds, plan.patches.rows_per_site)
     simulated = any(one.recording.simulated for one in by_number)
-    site_input = SiteInput(plan.patches, union.sites, union.regions, mean, std, plan.rate, simulated)
+    channels = _channels_of(ground)
+    site_input = SiteInput(plan.patches, union.sites, union.regions, mean, std, plan.rate, simulated, channels)
     return mapped, {part: tuple(ones) for part, ones in stretches.items()}, site_input, correlation.matrix()
 
 
@@ -330,7 +346,7 @@ def _fingerprint(
         to_plain(settings.patches),
         plan.rate,
         to_plain(settings.split),
-        [settings.montage, settings.numpy_rate, settings.family],
+        [settings.montage, settings.numpy_rate, settings.family, settings.sites == "places"],
         None if table is None else to_plain(table.rows),
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -344,6 +360,7 @@ def _table_notes(table: SiteTable | None, recordings: Sequence[SiteRecording]) -
 def _facts(
     data: tuple[dict[str, Mapped], dict[str, tuple[Stretch, ...]], SiteInput, np.ndarray],
     recordings: Sequence[SiteRecording],
+    settings: SiteDataSettings,
     notes: tuple[str, ...],
 ) -> dict[str, Any]:
     _, stretches, site_input, _ = data
@@ -356,6 +373,11 @@ def _facts(
         warnings.append(
             f"{len(nowhere)} of {len(sites)} sites have no position: {listed(nowhere)}. They are trained "
             "on, and left out of what is said of distances."
+        )
+    at_once, wanted = site_input.patches.sites_per_grid, settings.patches.sites_per_grid
+    if at_once < wanted:
+        warnings.append(
+            f"Grids hold {at_once} sites at once instead of {wanted}: no more are in the smallest recording."
         )
     only = [sites.names[site - 1] for site in sorted(held_out)]
     if only:

@@ -9,12 +9,12 @@ import numpy as np
 
 from core.arrays import OnProgress, ignore_progress
 from core.errors import DataError, InputError
-from core.sites.data import Mapped, grouping_of, standardised, without_flat
+from core.sites.data import Mapped, standardised, without_flat
 from core.sites.names import clean_names
 from core.sites.patches import Plan, PowerMap, map_power
 from core.sites.recordings import SiteRecording, listed, open_site_recording
 from core.sites.site_input import SiteInput
-from core.sites.table import read_site_table
+from core.sites.table import Grouping, channels_as_sites, known_as_sites
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,11 @@ class GridSource:
         montage: One of MNE's, for EEG without positions; empty for none.
         numpy_rate: Hz of a ``.npy`` that does not say it.
         family: As in :func:`core.sites.recordings.open_site_recording`.
-        sites: ``channels``, or the table that the model was trained with, where several channels are one site.
     """
 
     montage: str = ""
     numpy_rate: float | None = None
     family: str = ""
-    sites: str = "channels"
 
 
 class Grids:
@@ -109,10 +107,9 @@ def open_grids(
         OutputError: the temporary file cannot be written.
     """
     source = source or GridSource()
-    table = None if source.sites == "channels" else read_site_table(source.sites)
     with open_site_recording(path, source.montage, source.numpy_rate, source.family) as opened:
         recording = without_flat(opened)
-        grouping = grouping_of(recording, recording.name, table)
+        grouping = _grouping(recording, site_input)
         ids = site_input.ids_of(clean_names(grouping.sites.names, site_input.sites.names))
         unknown = [name for name, site in zip(grouping.sites.names, ids, strict=True) if not site]
         if not ids.any():
@@ -123,6 +120,13 @@ def open_grids(
         power = _map(recording, site_input, on_progress)
     told = (f"{recording.name}: the model does not know {listed(unknown)}.",) if unknown else ()
     return Grids(Mapped(recording.name, recording, grouping, power, ids), site_input, (*recording.warnings, *told))
+
+
+def _grouping(recording: SiteRecording, site_input: SiteInput) -> Grouping:
+    if not site_input.channels:
+        return channels_as_sites(recording.sites, recording.regions)
+    channels = dict(zip(site_input.sites.names, site_input.channels, strict=True))
+    return known_as_sites(recording.sites, recording.regions, channels)
 
 
 def _map(recording: SiteRecording, site_input: SiteInput, on_progress: OnProgress) -> PowerMap:

@@ -101,6 +101,8 @@ class SiteInput:
         std: The same of its standard deviation.
         sampling_rate: Hz that recordings are brought to before their power is taken.
         simulated: Whether any of the training data was.
+        channels: Of each site, the names of the channels whose maps are averaged; empty where each site is one channel
+            of its name.
     """
 
     patches: PatchSettings
@@ -110,12 +112,15 @@ class SiteInput:
     std: np.ndarray
     sampling_rate: float
     simulated: bool = False
+    channels: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         n, rows = len(self.sites), self.patches.rows_per_site
         shapes = (len(self.regions), np.shape(self.mean), np.shape(self.std))
         if shapes != (n, (n, rows), (n, rows)):
             raise ValueError(f"{n} sites of {rows} rows need as many regions, means and deviations; got {shapes}.")
+        if len(self.channels) not in (0, n):
+            raise ValueError(f"{n} sites need as many lists of channels, or none; got {len(self.channels)}.")
 
     def ids_of(self, names: tuple[str, ...]) -> np.ndarray:
         """Site ids (n,) int64 of channel names; 0 where the model does not know one."""

@@ -1,13 +1,14 @@
-"""A table of sites: which channel is which site, where it stands and in which region.
+"""Which channels are which site: each its own, those of one place, or as a table has it.
 
-Tab-separated or CSV with a header: ``name`` (the channel's), and as far as they are known ``x``, ``y``, ``z`` in
-metres, ``region`` and ``site``. Channels with one ``site`` are taken as that site: the mean of their maps.
+A table is tab-separated or CSV with a header: ``name`` (the channel's), and as far as they are known ``x``, ``y``,
+``z`` in metres, ``region`` and ``site``. Channels with one ``site`` are taken as that site: the mean of their maps.
 """
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from core.sites.names import clean_names
 COLUMNS = ("name", "x", "y", "z", "region", "site")
 _UNKNOWN = ("", "n/a", "nan")
 _FARTHEST = 1.0
+SAME_PLACE_METRES = 1e-3
 _NAMED = 8
 
 
@@ -93,6 +95,52 @@ def channels_as_sites(sensors: Sensors, regions: tuple[str, ...]) -> Grouping:
     return Grouping(sensors, regions, tuple((index,) for index in range(len(sensors))))
 
 
+def places_as_sites(sensors: Sensors, regions: tuple[str, ...]) -> Grouping:
+    """Channels at one place are one site, as the three sensors of a place in a Neuromag helmet.
+
+    Raises:
+        DataError: the place of none is known.
+    """
+    if not np.isfinite(sensors.positions).all(axis=1).any():
+        raise DataError("No channel has a position, so none share a place. Use --sites channels, or give a --montage.")
+    members: list[list[int]] = []
+    for index, place in enumerate(sensors.positions):
+        same = (own for own in members if np.linalg.norm(sensors.positions[own[0]] - place) <= SAME_PLACE_METRES)
+        own = next(same, None)
+        if own is None:
+            members.append([index])
+        else:
+            own.append(index)
+    firsts = sensors.take([own[0] for own in members])
+    names = tuple(_place_name([sensors.names[index] for index in own]) for own in members)
+    sites = Sensors(names, firsts.kinds, firsts.positions, firsts.orientations, firsts.system)
+    return Grouping(sites, tuple(regions[own[0]] for own in members), tuple(map(tuple, members)))
+
+
+def _place_name(names: Sequence[str]) -> str:
+    """``MEG011x`` of MEG0111, MEG0112 and MEG0113; else the first one's."""
+    same = (letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)))
+    shared = "".join(same)
+    return f"{shared}x" if len(names) > 1 and shared else names[0]
+
+
+def known_as_sites(sensors: Sensors, regions: tuple[str, ...], channels: Mapping[str, Sequence[str]]) -> Grouping:
+    """Sites as a trained model had them, by the names of their channels; a channel that it does not know is its own.
+
+    Args:
+        sensors: Of a recording.
+        regions: Of each.
+        channels: Of each site of the model, the names.
+    """
+    site_of = {channel: site for site, names in channels.items() for channel in names}
+    members: dict[str, list[int]] = {}
+    for index, name in enumerate(clean_names(sensors.names, site_of)):
+        members.setdefault(site_of.get(name, name), []).append(index)
+    firsts = sensors.take([own[0] for own in members.values()])
+    sites = Sensors(tuple(members), firsts.kinds, firsts.positions, firsts.orientations, firsts.system)
+    return Grouping(sites, tuple(regions[own[0]] for own in members.values()), tuple(map(tuple, members.values())))
+
+
 def read_site_table(path: Path | str) -> SiteTable:
     """Read a table of sites.
 
@@ -102,7 +150,7 @@ def read_site_table(path: Path | str) -> SiteTable:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"There is no table {path}; expected a .tsv or .csv, or the word channels.")
+        raise InputError(f"There is no table {path}; expected a .tsv or .csv, or one of the words channels and places.")
     rows: dict[str, Row] = {}
     for number, cells in _lines(path):
         row = _row(f"{path}, line {number}", cells)

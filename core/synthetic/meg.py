@@ -1,9 +1,9 @@
 """Simulated MEG with known truth: sources in a sphere, the 306 sensors that MNE carries, noise of a real room.
 
-The subject of the simulation follows several rhythmic stimuli at once, each with its own pace, as in studies with
-frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015). The sources of a stimulus answer it
-with a rhythm that keeps step with it, while it is attended to: for sounds and for touch those of both sides, the right
-one a quarter of a cycle behind the left. A row of spans says which stimulus is attended to; in ``rest`` none is.
+The subject of the simulation attends to one of several rhythmic stimuli at a time, each with its own pace, as in
+studies with frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015). The source of a stimulus
+answers it with a rhythm that keeps step with it, while it is attended to. A row of spans says which one that is; in
+``rest`` it is none. Stimuli of the two ears, and of the two hands, have one pace: only the place tells them apart.
 
 A moment therefore follows from the moments around it, which self-supervision needs to have anything to learn, and the
 spans are labels that it was never told.
@@ -65,33 +65,20 @@ REGIONS: dict[str, Region] = {
 }
 
 
-@dataclass(frozen=True)
-class Pattern:
-    """What answers a stimulus.
-
-    Attributes:
-        frequency: Of the stimulus and the response, in Hz.
-        regions: The sources that answer, as strongly; each is LAG_CYCLES behind the one before it.
-    """
-
-    frequency: float
-    regions: tuple[str, ...]
-
-
-PATTERNS: dict[str, Pattern] = {
-    "auditory": Pattern(8.0, ("auditory_left", "auditory_right")),
-    "visual": Pattern(12.0, ("visual",)),
-    "motor": Pattern(17.0, ("motor_left", "motor_right")),
+PACES: dict[str, float] = {
+    "auditory_left": 8.0,
+    "auditory_right": 8.0,
+    "visual": 12.0,
+    "motor_left": 17.0,
+    "motor_right": 17.0,
 }
-
-LAG_CYCLES = 0.25
-"""Cycles by which the second source of a stimulus is behind the first."""
+"""Of each source's stimulus, and of its response, in Hz."""
 
 ONSET_SECONDS = 0.1
 """Standard deviation of the Gaussian by which a response rises and falls."""
 
 REST = "rest"
-LABELS = (*PATTERNS, REST)
+LABELS = (*PACES, REST)
 
 
 @dataclass(frozen=True)
@@ -290,18 +277,16 @@ def source_signals(spans: list[Span], settings: SimulationSettings, rng: np.rand
 
     A response has one phase from the recording's first sample to its last; only its amplitude follows the spans.
     """
-    levels, signals = settings.levels, np.zeros((len(REGIONS), settings.n_times))
-    rows, t = {region: row for row, region in enumerate(REGIONS)}, np.arange(settings.n_times) / settings.sampling_rate
-    for label, pattern in PATTERNS.items():
-        share = levels.unattended + (1 - levels.unattended) * attended(spans, label, settings)
-        cycles = pattern.frequency * t + rng.uniform()
-        for place, region in enumerate(pattern.regions):
-            signals[rows[region]] = levels.response * share * np.sin(2 * np.pi * (cycles - place * LAG_CYCLES))
+    levels, t = settings.levels, np.arange(settings.n_times) / settings.sampling_rate
+    signals = np.empty((len(REGIONS), settings.n_times))
+    for row, region in zip(signals, REGIONS, strict=True):
+        share = levels.unattended + (1 - levels.unattended) * attended(spans, region, settings)
+        row[:] = levels.response * share * np.sin(2 * np.pi * (PACES[region] * t + rng.uniform()))
     return signals
 
 
 def attended(spans: list[Span], label: str, settings: SimulationSettings) -> np.ndarray:
-    """How far a stimulus is attended to, (time,) from 0 to 1: 1 in its spans, with soft edges."""
+    """How far a source's stimulus is attended to, (time,) from 0 to 1: 1 in its spans, with soft edges."""
     from scipy.ndimage import gaussian_filter1d
 
     rate, found = settings.sampling_rate, np.zeros(settings.n_times)

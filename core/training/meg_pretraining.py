@@ -11,7 +11,7 @@ from core.training.meg_card import Meg2VecTrained
 from core.training.meg_windows import TrainingWindows, WindowReader, WindowShape, held_out_windows
 from core.training.presets import window_frames, window_samples
 from core.training.pretrain_settings import PretrainSettings
-from core.training.pretraining import Outcome, Place, Task, Watch, run_task
+from core.training.pretraining import Outcome, Place, Pretraining, Watch, run_pretraining
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -75,7 +75,7 @@ def training_reader(settings: PretrainSettings, data: "WindowData") -> WindowRea
     return WindowReader(data, "train", windows, shape)
 
 
-def meg2vec_task(settings: PretrainSettings, data: "WindowData") -> Task:
+def plan_meg2vec(settings: PretrainSettings, data: "WindowData") -> Pretraining:
     """All that a run needs.
 
     Raises:
@@ -84,7 +84,7 @@ def meg2vec_task(settings: PretrainSettings, data: "WindowData") -> Task:
     rate = data.model_input.preparation.sampling_rate
     shape = window_shape(settings, rate)
     held_out = held_out_windows(data.segments("eval"), shape.n_times, settings.eval_windows, settings.seed)
-    return Task(
+    return Pretraining(
         settings=settings,
         model=make_model(settings, rate),
         train=training_reader(settings, data),
@@ -103,4 +103,4 @@ def pretrain(
         InputError: The window does not fit the mask or the data, or the run was begun with other settings.
         OutputError: The disk is full; the last checkpoint is as it was.
     """
-    return run_task(meg2vec_task(settings, data), place, accelerator, watch)
+    return run_pretraining(plan_meg2vec(settings, data), place, accelerator, watch)

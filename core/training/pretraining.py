@@ -5,8 +5,8 @@ The first is a sum over tokens; the second is a function of how often each code 
 its gradient in one micro-batch needs the others' (see :func:`core.models.contrastive.diversity_gradient`). Thus one
 process, several processes and accumulation do the same update.
 
-What is trained, and on what, is a :class:`Task`: of Meg2Vec in :mod:`core.training.meg_pretraining`, of Wav2Vec2_2D in
-:mod:`core.training.site_pretraining`.
+What is trained, and on what, is a :class:`Pretraining`: Meg2Vec's is in :mod:`core.training.meg_pretraining`, that
+of Wav2Vec2_2D in :mod:`core.training.site_pretraining`.
 """
 
 import logging
@@ -276,7 +276,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Task:
+class Pretraining:
     """A model to train, and on what.
 
     Attributes:
@@ -302,47 +302,47 @@ class Task:
     on_groups: Callable[[nn.Module, int, GroupScores], None] = lambda model, step, scores: None
 
 
-def run_task(task: Task, place: Place, accelerator: "Accelerator", watch: Watch | None = None) -> Outcome:
+def run_pretraining(plan: Pretraining, place: Place, accelerator: "Accelerator", watch: Watch | None = None) -> Outcome:
     """Train until it is done or a stop is asked for; go on where ``place.run`` holds a state.
 
     Raises:
         InputError: The run was begun with other settings.
         OutputError: The disk is full; the last checkpoint is as it was.
     """
-    watch, settings, workers = watch or Watch(), task.settings, Workers(accelerator)
-    _tell(task)
-    batches = training_batches(settings, task.train, workers)
+    watch, settings, workers = watch or Watch(), plan.settings, Workers(accelerator)
+    _tell(plan)
+    batches = training_batches(settings, plan.train, workers)
     alarms = Alarms(settings)
-    exporter = Exporter(settings, task.trained, place.checkpoints, {"windows": task.n_held_out} | workers.facts)
-    hooks = _hooks(task, watch, (alarms, exporter, workers), place)
-    step = PretrainStep(task.model, batches, settings, workers)
-    told = loop_settings(settings, task.trained.fingerprint, workers.count, task.own_rates)
-    progress, done = train(task.model, step, told, place.run, hooks, accelerator)
-    facts = {"data_wait_share": round(batches.wait_share, 4), "window": task.trained.window}
-    return Outcome(progress, done, alarms.messages, facts | exporter.facts(task.model, progress))
+    exporter = Exporter(settings, plan.trained, place.checkpoints, {"windows": plan.n_held_out} | workers.facts)
+    hooks = _hooks(plan, watch, (alarms, exporter, workers), place)
+    step = PretrainStep(plan.model, batches, settings, workers)
+    told = loop_settings(settings, plan.trained.fingerprint, workers.count, plan.own_rates)
+    progress, done = train(plan.model, step, told, place.run, hooks, accelerator)
+    facts = {"data_wait_share": round(batches.wait_share, 4), "window": plan.trained.window}
+    return Outcome(progress, done, alarms.messages, facts | exporter.facts(plan.model, progress))
 
 
-def _tell(task: Task) -> None:
+def _tell(plan: Pretraining) -> None:
     """Say what the run sees, and what looks like an oversight."""
-    settings = task.settings
-    log.info(task.trained.window)
+    settings = plan.settings
+    log.info(plan.trained.window)
     if settings.warmup_steps >= settings.max_steps:
         reached = settings.learning_rate * settings.max_steps / settings.warmup_steps
         log.warning("The run ends within its warm-up, at a learning rate of %.2g. Lower warmup_steps.", reached)
-    if settings.eval_windows and not task.n_held_out:
+    if settings.eval_windows and not plan.n_held_out:
         log.warning("No held-out segment is as long as a window: nothing is evaluated, and no checkpoint is best.")
 
 
-def _hooks(task: Task, watch: Watch, parts: "tuple[Alarms, Exporter, Workers]", place: Place) -> Hooks:
+def _hooks(plan: Pretraining, watch: Watch, parts: "tuple[Alarms, Exporter, Workers]", place: Place) -> Hooks:
     alarms, exporter, workers = parts
     steps = _Counter(exporter.last_step())
 
     def on_groups(model: nn.Module, scores: GroupScores) -> None:
-        task.on_groups(model, steps.done, scores)
+        plan.on_groups(model, steps.done, scores)
 
     def on_update(progress: LoopProgress) -> None:
         steps.done = progress.update
-        watch.on_progress(Progress("pre-train", progress.update, task.settings.max_steps, "steps"))
+        watch.on_progress(Progress("pre-train", progress.update, plan.settings.max_steps, "steps"))
 
     def on_log(entry: Mapping[str, Any]) -> None:
         if not alarms.primed:
@@ -354,7 +354,7 @@ def _hooks(task: Task, watch: Watch, parts: "tuple[Alarms, Exporter, Workers]", 
         exporter.write(name, model, progress, alarms.messages)
 
     return Hooks(
-        validate=Evaluation(task.held_out, task.n_held_out, task.settings, workers, task.groups, on_groups),
+        validate=Evaluation(plan.held_out, plan.n_held_out, plan.settings, workers, plan.groups, on_groups),
         on_checkpoint=partial(export, "last"),
         on_best=partial(export, "best"),
         should_stop=lambda: watch.should_stop() or (watch.until is not None and steps.done >= watch.until),

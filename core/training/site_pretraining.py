@@ -7,7 +7,7 @@ import torch
 from core.errors import InputError
 from core.models.grid_masking import BlockRule
 from core.models.wav2vec2_2d import Wav2Vec2_2DConfig, Wav2Vec2_2DForPreTraining, token_grid
-from core.training.pretraining import Outcome, Place, Task, Watch, run_task
+from core.training.pretraining import Outcome, Place, Pretraining, Watch, run_pretraining
 from core.training.site_card import SitesTrained
 from core.training.site_settings import SiteSettings
 from core.training.site_watch import SiteWatch
@@ -85,7 +85,7 @@ def training_grids(settings: SiteSettings, data: "SiteData") -> TrainingGrids:
     return TrainingGrids(dealer, settings.seed)
 
 
-def site_task(settings: SiteSettings, data: "SiteData", place: Place) -> Task:
+def plan_sites(settings: SiteSettings, data: "SiteData", place: Place) -> Pretraining:
     """All that a run needs.
 
     Raises:
@@ -97,7 +97,7 @@ def site_task(settings: SiteSettings, data: "SiteData", place: Place) -> Task:
     grids = training_grids(settings, data)
     size = (settings.grid_width, settings.sites_per_grid)
     held_out = held_out_grids(data.stretches("eval"), *size, settings.eval_windows, settings.seed)
-    return Task(
+    return Pretraining(
         settings=settings,
         model=model,
         train=GridReader(data, "train", grids, rule, with_sites=told),
@@ -119,4 +119,4 @@ def pretrain_sites(
         InputError: Settings and data do not fit each other, or the run was begun with other settings.
         OutputError: The disk is full; the last checkpoint is as it was.
     """
-    return run_task(site_task(settings, data, place), place, accelerator, watch)
+    return run_pretraining(plan_sites(settings, data, place), place, accelerator, watch)

@@ -230,7 +230,7 @@ class SitesTrainActions(SitesActions):
         try:
             if study is None or study.description is None:
                 return ""
-            changes = self._changes(study, preset, (low, high))
+            changes = self._changes(study, (low, high))
             settings = self.tasks.read_site_settings(preset, _overrides(changes))
         except Exception as error:
             return cards.problem_note(explain(error))
@@ -252,33 +252,27 @@ class SitesTrainActions(SitesActions):
         run = self.sessions.start(page_of(request), self.tab)
         with problems_of(run):
             study = self.studies.get(study_id)
-            changes = self._changes(study, preset, (low, high)) | self._course(preset, whole(steps, "steps"))
+            changes = self._changes(study, (low, high)) | self._course(preset, whole(steps, "steps"))
             changes |= {"seed": whole(seed, "the seed", least=0), "device": device}
             self.tasks.read_site_settings(preset, _overrides(changes))
             self.studies.start(study, SitesAsked(preset, changes))
         return [study.begun.id, gr.Button(interactive=False)]
 
-    def _changes(
-        self, study: SiteStudy, preset: str, band: tuple[float | None, float | None]
-    ) -> dict[str, str | int | float]:
-        """Return the settings that follow from the recording: the band, and fewer sites at once where it has few.
+    def _changes(self, study: SiteStudy, band: tuple[float | None, float | None]) -> dict[str, str | int | float]:
+        """Return the settings that follow from the recording: the band, and how it is cut into rows.
 
         Raises:
             InputError: It has one site only, or the band does not fit its sampling rate.
         """
-        before, n_sites = self.tasks.read_site_settings(preset), len(study.described.sites)
         low, high = (number(edge, "an edge of the band", "Hz") for edge in band)
         limit = study.described.sampling_rate / 2
         if not low < high <= limit:
             raise InputError(f"Got a band of {low:g} to {high:g} Hz; expected it to rise, and to end by {limit:g} Hz.")
-        if n_sites < 2:
+        if len(study.described.sites) < 2:
             raise InputError("The recording has one site only; there is nothing to compare it with. Send another one.")
         changes: dict[str, str | int | float] = {"l_freq": low, "h_freq": high}
         if _is_sound(study):
             changes["spacing"] = "log"
-        if n_sites < before.sites_per_grid:
-            rows = before.grid_height // before.sites_per_grid
-            changes |= {"sites_per_grid": n_sites, "grid_height": rows * n_sites}
         return changes
 
     def _course(self, preset: str, steps: int) -> dict[str, str | int | float]:

@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from core.errors import DataError, InputError
+from core.records import from_plain, to_plain
 from core.sites.data import SiteDataSettings, open_site_data
-from core.sites.draw import draw_sites
 from core.sites.grids import GridSource, open_grids
-from core.sites.site_input import PatchSettings
+from core.sites.site_input import PatchSettings, SiteInput
 from core.sites.split import Columns, SplitPlan, split_columns
 
 RATE = 100.0
@@ -124,6 +124,35 @@ def test_a_table_names_places_and_merges(tmp_path):
         np.testing.assert_allclose(merged, data.site_input.mean[:2].mean(axis=0), rtol=1e-6)
 
 
+def test_channels_at_one_place_are_one_site_for_the_model_as_well(tmp_path):
+    """As the triplets of a helmet; a recording with half of them is read by the names of its channels."""
+    places = [[0, 0, 0.1], [0, 0, 0.1], [0, 0.1, 0], [0, 0.1, 0.0005], [0.1, 0, 0]]
+    names = ["M011", "M012", "M021", "M022", "single"]
+    path = recording(tmp_path, "a", noise(5), names=names, positions=places)
+    with open_site_data([path], SiteDataSettings(SMALL, sites="places")) as data:
+        site_input = data.site_input
+        assert site_input.sites.names == ("M01x", "M02x", "single")
+        assert site_input.channels == (("M011", "M012"), ("M021", "M022"), ("single",))
+        expected = data.read(data.stretches("train")[0], 0, np.array([2, 3]))
+    with open_grids(path, from_plain(SiteInput, to_plain(site_input))) as grids:
+        np.testing.assert_array_equal(grids.grid(0.25, np.array([2, 3]))[0], expected)
+    half = recording(tmp_path, "b", noise(2), names=["M022", "other"])
+    with open_grids(half, site_input) as grids:
+        assert grids.sites == (2,)
+        assert any("does not know other" in one for one in grids.warnings)
+    with pytest.raises(DataError, match="No channel has a position"):
+        open_site_data([recording(tmp_path, "c", noise(2))], SiteDataSettings(SMALL, sites="places"))
+
+
+def test_grids_hold_no_more_sites_than_the_smallest_recording(tmp_path):
+    paths = [recording(tmp_path, name, noise(n)) for name, n in (("a", 5), ("b", 3))]
+    with open_site_data(paths, SiteDataSettings(PatchSettings(8, 16, 4, h_freq=30))) as data:
+        patches = data.site_input.patches
+        assert (patches.sites_per_grid, patches.grid_height, patches.rows_per_site) == (3, 6, 2)
+        assert any("3 sites at once instead of 4" in one for one in data.facts["warnings"])
+        assert data.read(data.stretches("train")[0], 0, np.array([1, 2, 3])).shape == (6, 16)
+
+
 def test_flat_channels_are_left_out_and_named(tmp_path):
     values = noise(3)
     values[1] = 2.0
@@ -137,7 +166,6 @@ def test_flat_channels_are_left_out_and_named(tmp_path):
     [
         (noise(1), SiteDataSettings(SMALL), DataError, "at least two"),
         (noise(3, 4), SiteDataSettings(SMALL), DataError, r"lasts 4\.0 s; .* needs 6\.1 s"),
-        (noise(3), SiteDataSettings(PatchSettings(8, 16, 4, h_freq=30)), InputError, "Set sites_per_grid to 3"),
         (noise(3), SiteDataSettings(PatchSettings(8, 16, h_freq=60)), InputError, "h_freq"),
         (noise(3), SiteDataSettings(PatchSettings(8, 16, h_freq=60), 200.0), DataError, "nothing above 50 Hz"),
         (noise(3), SiteDataSettings(SMALL, split=SplitPlan(by="recording")), InputError, "at least 2"),
@@ -210,17 +238,6 @@ def test_the_real_eeg(shared_data):
         # The anchor of this file: how signals from 1 to 40 Hz go with nearness.
         assert spearmanr(data.signal_correlation[pairs], -distance[pairs]).statistic == pytest.approx(0.79, abs=0.02)
         assert data.read(data.stretches("train")[0], 0, np.arange(1, 17)).shape == (128, 128)
-
-
-def test_sites_are_drawn_evenly():
-    rng, counts = np.random.default_rng(0), np.zeros(6)
-    for sites in [(1, 2, 3, 4), (3, 4, 5, 6)] * 20:
-        drawn = draw_sites(sites, 2, rng, counts)
-        assert len(set(drawn)) == 2 and set(drawn) <= set(sites)
-        counts[drawn - 1] += 1
-    assert counts.max() - counts.min() <= 2
-    with pytest.raises(InputError, match="sites_per_grid"):
-        draw_sites((1, 2), 3, rng)
 
 
 def test_real_contacts_with_the_regions_of_a_table(shared_data, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import DataError, InputError
+from core.tasks import pretrain_run
 from core.tasks.meg import pretraining as task
 from core.tasks.meg.pretraining import (
     check_data,
@@ -84,7 +85,7 @@ def test_what_may_change_does_and_of_the_steps_it_is_said_what_to_do(tmp_path):
         "max_minutes": 5.0, "device": "auto", "num_workers": 1, "use_tensorboard": True, "use_wandb": False,
         "wandb_project": "other", "precision": pick_precision("auto", "cpu"),
     }  # fmt: skip
-    assert set(other) == task._MAY_CHANGE
+    assert set(other) == task._MAY_CHANGE | pretrain_run._MAY_CHANGE
     result = pretrain_meg(asked(tmp_path, resume=True, **other))
     assert (result.done, result.step) == (True, 4)
 

@@ -20,7 +20,14 @@ from core.meg.segments import named_in
 from core.models.model_input import to_preprocessor
 from core.sensors import ModelInput, Preparation, Statistics
 from core.synthetic.meg import LABELS
-from core.tasks.meg.probe_examples import GAP_SECONDS, Labelled, ProbeRecording, cut_recording, split_examples
+from core.tasks.meg.probe_examples import (
+    GAP_SECONDS,
+    MOST_WINDOWS,
+    Labelled,
+    ProbeRecording,
+    cut_recording,
+    split_examples,
+)
 from core.tasks.meg.probe_text import probe_as_text, probe_rows
 from core.tasks.meg.probing import (
     Reader,
@@ -75,7 +82,7 @@ def opener(recordings):
 
 
 def run(recordings, controls=CONTROLS, **other):
-    request = ProbeRequest("made", tuple(map(Path, recordings)), controls=controls, **other)
+    request = ProbeRequest("made", tuple(map(Path, recordings)), controls=controls, **({"window_seconds": 2.0} | other))
     return probe_recordings(request, Reader(LAYERS, opener(recordings)), ignore_progress)
 
 
@@ -222,6 +229,15 @@ def test_a_long_annotation_gives_windows_side_by_side():
     ]  # fmt: skip
 
 
+def test_long_annotations_give_at_most_so_many_windows_and_instants_all():
+    long = replace(recording(0, seconds=400), labels=(LabelSpan(0.0, 200.0, "a"), LabelSpan(200.0, 200.0, "b")))
+    windows = cut_recording(long, "label", 0.5, ()).windows
+    assert len(windows) == MOST_WINDOWS
+    assert [one.label for one in windows].count("a") == MOST_WINDOWS // 2
+    instants = replace(long, labels=tuple(LabelSpan(float(k), 0.0, "a") for k in range(399)))
+    assert len(cut_recording(instants, "label", 0.5, ()).windows) == 399
+
+
 def test_other_sensors_leave_the_controls_without_a_score():
     found = run({"a.fif": recording(0), "b.fif": recording(1, channels=5)}, controls=("band-power", "riemann"))
     assert score_of(found, "model").score > 0.8
@@ -267,7 +283,7 @@ def test_recordings_without_labels_or_names_are_refused():
         run(nameless, target="subject")
     brief = {f"{n}.fif": recording(n, subject=str(n), seconds=4) for n in range(2)}
     with pytest.raises(DataError, match=r"Got 4 windows of 2 s in 2 recordings; that is too few"):
-        run(brief, target="subject")
+        run(brief, target="subject", window_seconds=2.0)
     with pytest.raises(DataError, match="of one subject"):
         run({"a.fif": recording(0), "b.fif": recording(1)}, target="subject")
 

@@ -125,8 +125,6 @@ def test_files(trained, tmp_path, monkeypatch):
     grids = NoiseGrids(trained.site_input)
     monkeypatch.setattr(comparing, "open_grids", lambda *_: nullcontext(grids))
     request = replace(asked("E1", "E2", output_dir=tmp_path / "out"), model=str(trained.loaded.folder))
-    if trained.site_input.patches.sites_per_grid > 1:
-        monkeypatch.setattr(comparing, "write_comparison_figure", lambda *_: {"site_comparison_E1_E2.png": tmp_path})
     found = compare_sites(request)
     assert {"comparison_E1_E2.npz", "site_comparison_E1_E2.png", "summary"} <= set(found.files)
     with np.load(found.files["comparison_E1_E2.npz"], allow_pickle=False) as arrays:

@@ -18,7 +18,7 @@ from core.checkpoints.load import load_model
 from core.models.model_input import from_preprocessor
 from core.training.alarms import Alarms
 from core.training.batches import Batches, BatchPlan
-from core.training.meg_pretraining import make_model, meg2vec_task, pretrain, window_shape
+from core.training.meg_pretraining import make_model, plan_meg2vec, pretrain, window_shape
 from core.training.meg_windows import TrainingWindows, WindowReader
 from core.training.precision import make_accelerator
 from core.training.pretraining import Evaluation, Place, PretrainStep, Watch, gumbel_temperature_at, loop_settings
@@ -322,7 +322,7 @@ def test_without_held_out_windows_nothing_is_best(tmp_path):
 
 def test_held_out_scores_do_not_depend_on_the_batch_they_are_computed_in():
     model = make_model(TINY, RATE).eval()
-    task = meg2vec_task(TINY, noise_data())
+    task = plan_meg2vec(TINY, noise_data())
     settings = [replace(TINY, batch_size=size) for size in (1, 3, 4)]
     scores = [Evaluation(task.held_out, task.n_held_out, one, Workers())(model) for one in settings]
     for other in scores[1:]:

@@ -27,7 +27,7 @@ GAP_SECONDS = 2.0
 """Training windows this close to a tested block are left out, and farther ones of models that see farther."""
 
 MOST_WINDOWS = 150
-"""Windows of one recording in a leakage probe, spread evenly."""
+"""Windows of one recording, spread evenly: of long annotations more would cost hours and tell little."""
 
 MODEL, RANDOM, BAND_POWER, RIEMANN = "model", "random", "band-power", "riemann"
 CONTROLS = (RANDOM, BAND_POWER, RIEMANN)
@@ -113,13 +113,19 @@ def cut_recording(recording: ProbeRecording, target: str, seconds: float, contro
 
 def _windows(recording: ProbeRecording, target: str, seconds: float) -> Iterator[Window]:
     if target == "label":
-        for span in sorted(recording.labels, key=lambda one: one.onset):
-            yield from (Window(onset, span.label) for onset in _onsets(span, seconds))
+        spans = sorted(recording.labels, key=lambda one: one.onset)
+        windows = [Window(onset, span.label) for span in spans for onset in _onsets(span, seconds)]
+        yield from (windows[number] for number in _spread(len(windows), max(MOST_WINDOWS, len(spans))))
         return
     label = recording.subject if target == "subject" else f"{recording.subject} {recording.session}".strip()
     count = int(recording.seconds / seconds + 1e-6)
-    for number in np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).round()):
-        yield Window(float(number) * seconds, label)
+    yield from (Window(number * seconds, label) for number in _spread(count, MOST_WINDOWS))
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Numbers from 0 to ``count - 1``, at most so many, evenly spread."""
+    kept = np.linspace(0, count - 1, min(count, most)).round()
+    return [int(number) for number in np.unique(kept)]
 
 
 def _onsets(span: LabelSpan, seconds: float) -> Iterator[float]:

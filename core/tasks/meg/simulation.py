@@ -11,7 +11,7 @@ from core.checkpoints.folders import package_versions
 from core.embed.writers import check_folder
 from core.errors import InputError, OutputError
 from core.meg.reader import SIMULATED
-from core.synthetic.meg import LABELS, PATTERNS, VERSION, SimulationSettings, simulate_raw
+from core.synthetic.meg import LABELS, PACES, VERSION, SimulationSettings, simulate_raw
 from core.tasks.meg.requests import SimulateRequest, Simulation
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _facts(settings: SimulationSettings) -> dict[str, Any]:
         "version": VERSION,
         **plain,
         "n_times": settings.n_times,
-        "sources": {label: asdict(pattern) for label, pattern in PATTERNS.items()},
+        "sources": {label: {"frequency": pace} for label, pace in PACES.items()},
         "levels": levels,
         "versions": package_versions(("mne", "numpy", "scipy")),
     }

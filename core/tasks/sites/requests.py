@@ -74,7 +74,8 @@ class SiteTrainRequest:
         data: Recordings: what MNE reads (EEG, ECoG, sEEG, MEG), audio of several channels, numpy (channels, times).
         output_dir: Of the run: ``metrics.jsonl``, ``best/`` and ``last/``.
         settings: All settings of the model and of its training.
-        sites: ``channels`` takes each channel for a site; else a table (.tsv or .csv) with the columns ``name`` and, as
+        sites: ``channels`` takes each channel for a site, ``places`` those at one place (the triplets of a Neuromag
+            helmet); else a table (.tsv or .csv) with the columns ``name`` and, as
             far as they are known, ``x``, ``y``, ``z`` in metres, ``region`` and ``site`` (several channels may be one
             site's).
         montage: Name of one of MNE's montages, for recordings that have no positions of their own; empty for none.

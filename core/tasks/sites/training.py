@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ def train_sites(
     settings = validated(request.settings)
     wanted_trackers(settings)
     with open_sites(request, on_progress) as data:
+        settings = fitted(settings, data)
         check_sites(settings, data)
         asked = Asked(settings, request.output_dir, data.fingerprint, request.resume, request.until, option="--output")
         return carry_out(asked, partial(pretrain_sites, settings, data), on_progress, run)
@@ -74,6 +76,12 @@ def open_sites(request: SiteTrainRequest, on_progress: OnProgress = ignore_progr
         numpy_rate=request.numpy_rate,
     )
     return open_site_data(request.data, wanted, on_progress)
+
+
+def fitted(settings: SiteSettings, data: "SiteData") -> SiteSettings:
+    """The settings with grids as the data have them: of no more sites than the smallest recording holds."""
+    patches = data.site_input.patches
+    return replace(settings, grid_height=patches.grid_height, sites_per_grid=patches.sites_per_grid)
 
 
 def check_sites(settings: SiteSettings, data: "SiteData") -> None:
