@@ -52,18 +52,18 @@ def take_steps(run: RunFolder, flags: argparse.Namespace) -> None:
                 sys.exit(STOPPED)
             run.log(line)
             if flags.verb == ["sites", "train"] and line["split"] == "eval":
-                look_at_sites(run, line["step"])
+                look_at_sites(flags.run, line["step"])
     write_checkpoint(flags.output_dir / "best")
 
 
-def look_at_sites(run: RunFolder, step: int) -> None:
+def look_at_sites(folder: Path, step: int) -> None:
     """Write what is seen of three sites at an evaluation."""
     import numpy as np
 
     alike = np.eye(3, dtype=np.float16) + np.float16(step / 1000)
-    np.savez(run.folder / "similarity.npz", step=step, names=np.array(["E1", "<E2>", "E3"]), similarity=alike)
+    np.savez(folder / "similarity.npz", step=step, names=np.array(["E1", "<E2>", "E3"]), similarity=alike)
     row = {"step": step, "split": "eval", "loss": {"E1": 4.1, "<E2>": 3.0, "E3": 4.6}}
-    with (run.folder / "sites.jsonl").open("a") as file:
+    with (folder / "sites.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
 
 

@@ -30,7 +30,7 @@ KINDS = {
 }  # fmt: skip
 
 DRAWING = (
-    '<circle cx="120" cy="34" r="26" /><path d="M114 9l6-7 6 7" />'
+    '<path d="M94 34a26 26 0 1 1 52 0a26 26 0 1 1-52 0M114 9l6-7 6 7" />'
     '<path d="M108 24h.1M132 24h.1M120 34h.1M104 38h.1M136 38h.1M112 50h.1M128 50h.1" stroke-linecap="round" />'
 )
 MATRIX = '<path d="M94 6h52v52h-52zM107 6v52M120 6v52M133 6v52M94 19h52M94 32h52M94 45h52" />'

@@ -98,7 +98,7 @@ def test_what_is_in_a_recording_is_told_and_a_montage_gives_it_places(parts, tmp
     assert figures["figures"] == []
     again = made.recording.place(study_id, "standard_1005", "", PAGE)
     assert "24 of 24 known" in again[3]
-    assert titles(again[4]) == ["<b>Where the sites are</b>"]
+    assert titles(again[4]) == ["Where the sites are"]
     assert again[5] == "standard_1005"
     # A page that is opened later finds it again, but no other browser does.
     assert made.recording.restore(ME)[3] == again[3]
@@ -196,7 +196,7 @@ def test_a_model_is_trained_watched_stopped_resumed_analysed_and_used(parts):
         time.sleep(0.02)
     # Of the last evaluation; the page draws it once.
     live, shown = made.train.live(run_id, "")
-    assert titles(live) == ["<b>Sites after step 20</b>", "<b>Loss of each site after step 20</b>"]
+    assert titles(live) == ["Sites after step 20", "Loss of each site after step 20"]
     assert made.train.live(run_id, shown) == [gr.skip(), shown]
     assert made.learned.offer(run_id, ME, "")[0].interactive is False
     made.runs.stop(run_id)
@@ -242,12 +242,12 @@ def test_what_was_learned_stands_beside_what_it_is_to_be_compared_with(parts):
     for told in ("0.82 (p &lt; 0.001), 276 pairs", "before training 0.01 (p = 0.4)", "raw signals 0.79",
                  "92% of 24 sites", "shuffled labels 50%"):  # fmt: skip
         assert told in facts
-    assert titles(matrices)[1] == "<b>Before training</b>"
+    assert titles(matrices)[1] == "Before training"
     assert clicks["order"] == list(range(N_SITES))[::-1]
     assert site.value == first.value == N_SITES - 1
     assert second.value == 0
     assert source.value == -1
-    assert titles(maps) == [f"<b>Similarity to E{N_SITES}</b>"] * 2
+    assert titles(maps) == [f"Similarity to E{N_SITES}"] * 2
     assert f"Most alike to <strong>E{N_SITES}</strong>" in near
     assert (colour.value, len(embeddings["figures"])) == ("hemisphere", 2)
 
@@ -258,7 +258,7 @@ def test_a_click_compares_all_others_with_the_site(parts):
     site, maps, near = made.learned.click(run_id, PAGE, SimpleNamespace(site=4))
     assert site == 4
     assert maps["again"] is True
-    assert titles(maps) == ["<b>Similarity to E5</b>"] * 2
+    assert titles(maps) == ["Similarity to E5"] * 2
     # The nearest of the list are nearest on the sphere as well, in millimetres.
     found = make_similarity()
     best, cosine = found.nearest["E5"][0]
