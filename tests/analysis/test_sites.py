@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from core.analysis.site_agreement import mantel, spearman_over_pairs
+from core.analysis.site_agreement import mantel, place_blocks, spearman_over_pairs
 from core.analysis.site_recovery import hemispheres, learnable_labels, places_of, recover
 from core.analysis.sites import (
     hierarchical_order,
@@ -146,6 +146,23 @@ class TestAgreement:
         expected = stats.spearmanr(similarity[pairs], distances[pairs]).statistic
         assert (distances[pairs] == 0).sum() == 10
         assert mantel(similarity, distances, 9)[0] == pytest.approx(expected)
+
+    def test_likeness_within_places_alone_is_no_geometry(self):
+        """Triplets whose sensors share a direction, places that know nothing of each other: p is uniform."""
+        singly, together = [], []
+        for seed in range(60):
+            positions = np.repeat(sphere(12, seed), 3, axis=0)
+            rng = np.random.default_rng([seed, 1])
+            embeddings = np.repeat(rng.normal(size=(12, 16)), 3, axis=0) + 0.3 * rng.normal(size=(36, 16))
+            pair = site_similarity_matrix(embeddings), -site_distances(positions)
+            singly.append(mantel(*pair, 99, seed)[1])
+            together.append(mantel(*pair, 99, seed, places_of(positions))[1])
+        assert np.mean(np.array(singly) <= 0.05) > 0.5
+        assert stats.kstest(together, "uniform").pvalue > 0.01
+
+    def test_places_of_a_size_are_exchanged_as_a_whole(self):
+        blocks = place_blocks(np.array([2, 0, 2, 1, 1, 5]))
+        assert [block.tolist() for block in blocks] == [[[1], [5]], [[3, 4], [0, 2]]]
 
 
 class TestRecovery:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,22 @@ def test_geometry_is_found_and_the_untrained_table_has_none(found):
     assert abs(found.untrained_distance.spearman) < 0.4
     assert found.signal_distance.spearman == pytest.approx(1.0)
     assert found.signal.spearman == pytest.approx(found.distance.spearman)
+
+
+def test_sensors_at_one_place_are_permuted_as_one(tmp_path):
+    """Six places of two sensors that share an embedding: what they share is no geometry."""
+    site_input = site_input_of()
+    positions = np.repeat(positions_of(6), 2, axis=0)
+    sites = replace(site_input.sites, positions=positions)
+    embeddings = np.repeat(np.random.default_rng(1).normal(size=(6, 8)), 2, axis=0)
+    found = changed(tmp_path, replace(site_input, sites=sites), embeddings)
+    pairs = np.triu_indices(6, 1)
+    gaps = np.linalg.norm(positions_of(6)[:, None] - positions_of(6)[None], axis=2)[pairs]
+    units = embeddings[::2] / np.linalg.norm(embeddings[::2], axis=1, keepdims=True)
+    of_places = stats.spearmanr((units @ units.T)[pairs], -gaps).statistic
+    assert found.distance.n_pairs == 66 - 6
+    assert found.distance.spearman == pytest.approx(of_places, abs=0.05)
+    assert found.distance.p > 0.05
 
 
 def test_neighbours_on_the_ring_stand_side_by_side(found):

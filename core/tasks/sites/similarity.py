@@ -36,6 +36,7 @@ UNSEEN = "in no training grid"
 def site_similarity(request: SimilarityRequest, on_progress: OnProgress = ignore_progress) -> SiteSimilarity:
     """Analyse the site embeddings of a trained model, and write what was found if a folder is given.
 
+    Pairs at one place (the sensors of a MEG triplet) have no distance to tell, and are left out of its statistics.
     Sites that no training grid held stay in the matrix but not in the statistics: their embeddings are as they were
     drawn. So do sites without a position, in statistics of distance.
 
@@ -65,12 +66,14 @@ def analyse_sites(
     sites, n = trained.site_input.sites, len(trained.site_input.sites)
     embeddings = site_embeddings(trained.loaded.model, n)
     matrices = {"learned": site_similarity_matrix(embeddings), "untrained": site_similarity_matrix(trained.untrained)}
-    matrices |= {"signal": np.asarray(trained.signal_correlation), "near": -site_distances(sites.positions)}
+    places = places_of(sites.positions)
+    near = np.where(places[:, None] == places[None, :], np.nan, -site_distances(sites.positions))
+    matrices |= {"signal": np.asarray(trained.signal_correlation), "near": near}
     on_progress(Progress("sites", 1, 3, "steps"))
     seen, located = trained.seen > 0, np.isfinite(sites.positions).all(axis=1)
 
     def agree(first: str, second: str, kept: np.ndarray) -> Agreement | None:
-        return agreement(matrices[first], matrices[second], kept, request)
+        return agreement(matrices[first], matrices[second], (kept, places), request)
 
     recoveries = _recoveries(trained, embeddings, request)
     on_progress(Progress("sites", 2, 3, "steps"))
@@ -99,26 +102,27 @@ def analyse_sites(
     )
 
 
-def agreement(first: np.ndarray, second: np.ndarray, kept: np.ndarray, request: SimilarityRequest) -> Agreement | None:
+def agreement(
+    first: np.ndarray, second: np.ndarray, which: tuple[np.ndarray, np.ndarray], request: SimilarityRequest
+) -> Agreement | None:
     """Correlate two measures of pairs of sites.
 
     Args:
-        first: (sites, sites).
-        second: (sites, sites); NaN where a pair is not known.
-        kept: (sites,) bool, sites that count.
+        first: (sites, sites); NaN where a pair is not known or does not count.
+        second: The same.
+        which: (sites,) bool, sites that count, and (sites,) numbers of their places: sensors at one are permuted as one.
         request: How many permutations, and their seed.
 
     Returns:
         None where too few sites count, no pair is known, or one of them does not vary.
     """
+    kept, places = which
     own = np.ix_(kept, kept)
     if kept.sum() < FEWEST_SITES:
         return None
-    # What is unknown has to stand in the second: correlations of signals may.
-    one, other = (second, first) if np.isnan(first[own]).any() else (first, second)
-    spearman, p = mantel(one[own], other[own], request.permutations, request.seed)
+    spearman, p = mantel(first[own], second[own], request.permutations, request.seed, places[kept])
     pairs = np.triu_indices(int(kept.sum()), 1)
-    n_pairs = int(np.isfinite(other[own][pairs]).sum())
+    n_pairs = int(np.isfinite(first[own] + second[own])[pairs].sum())
     return Agreement(spearman, p, n_pairs) if np.isfinite(spearman) else None
 
 
