@@ -2,9 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from core.errors import InputError
 from core.tasks.sites.requests import SiteDescription, SiteUploads
+
+if TYPE_CHECKING:
+    from core.sites.recordings import SiteRecording
+    from core.sites.table import Grouping
 
 TABLES = (".tsv", ".csv")
 """Suffixes of a table of sites; everything else is a recording, or a part of one."""
@@ -47,7 +54,7 @@ def describe_sites(
         path: The recording.
         montage: One of MNE's, for EEG without positions; empty for none.
         numpy_rate: Hz of a ``.npy`` that does not say it.
-        table: Of sites; None takes each channel for a site.
+        table: Of sites; None takes each channel for a site, or the channels of one place where several share one.
 
     Raises:
         InputError: There is no such recording or montage, or an array lacks its rate.
@@ -55,14 +62,9 @@ def describe_sites(
     """
     from core.meg.layouts import flat_positions
     from core.sites.recordings import open_site_recording
-    from core.sites.table import channels_as_sites, read_site_table
 
     with open_site_recording(path, montage, numpy_rate) as found:
-        grouping = (
-            read_site_table(table).group(found.sites, found.name)
-            if table is not None
-            else channels_as_sites(found.sites, found.regions)
-        )
+        grouping, which, told = _grouped(found, table)
         return SiteDescription(
             path=str(path),
             format=found.format,
@@ -73,8 +75,25 @@ def describe_sites(
             seconds=found.seconds,
             left_out=dict(found.left_out),
             simulated=found.simulated,
-            warnings=found.warnings,
+            warnings=(*found.warnings, *told),
+            which=which,
         )
+
+
+def _grouped(found: "SiteRecording", table: Path | None) -> "tuple[Grouping, str, tuple[str, ...]]":
+    """The sites of a recording, what they are, and what to say of that."""
+    from core.sites.table import channels_as_sites, places_as_sites, read_site_table
+
+    if table is not None:
+        return read_site_table(table).group(found.sites, found.name), str(table), ()
+    channels = channels_as_sites(found.sites, found.regions)
+    if not np.isfinite(found.sites.positions).all(axis=1).any():
+        return channels, "channels", ()
+    places = places_as_sites(found.sites, found.regions)
+    if len(places.sites) == len(channels.sites):
+        return channels, "channels", ()
+    said = f"{len(channels.sites)} sensors stand at {len(places.sites)} places; those of one place are one site."
+    return places, "places", (said,)
 
 
 def list_montages() -> tuple[str, ...]:

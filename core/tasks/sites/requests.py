@@ -47,6 +47,7 @@ class SiteDescription:
         left_out: Channels that are no sites, with the reason.
         simulated: Whether no brain has produced it.
         warnings: Sentences.
+        which: What its sites are, as a training takes it: ``channels``, ``places``, or a table's path.
     """
 
     path: str
@@ -59,6 +60,7 @@ class SiteDescription:
     left_out: Mapping[str, str] = field(default_factory=dict)
     simulated: bool = False
     warnings: tuple[str, ...] = ()
+    which: str = "channels"
 
     @property
     def n_placed(self) -> int:
