@@ -2,8 +2,9 @@
 
 It starts ``python app.py`` in Debian's Chromium, embeds the recording (or an example) with all layers of the bundled
 encoder, analyses the layers on the three examples, trains a head on the made voices, pre-trains a tiny model on the
-simulated MEG recording, and writes ``embed.png``, ``layers.png``, ``emotion.png``, ``meg.png`` and, but for the last,
-the same in dark. Names of tabs after RECORDING and FOLDER take only theirs. It needs requirements-dev.txt.
+simulated MEG recording, trains another on its sites, and writes ``embed.png``, ``layers.png``, ``emotion.png``,
+``meg.png``, ``sites.png`` and, but for the last two, the same in dark. Names of tabs after RECORDING and FOLDER take
+only theirs. It needs requirements-dev.txt.
 """
 
 import io
@@ -27,12 +28,16 @@ ENDS = {
     "layers": "#layers-maps",
     "emotion": "#train-figures figure:nth-child(4)",
     "meg": "#pretrain-curves figure:nth-child(4)",
+    "sites": "#learned-maps",
 }
 """What each picture ends with."""
 
-LIGHT_ONLY = ("meg",)
+LIGHT_ONLY = ("meg", "sites")
 STEPS = 100
 """Of the pre-training that is shown."""
+
+SITES_STEPS = 600
+"""Of the training on sites: the tiny preset's."""
 
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
@@ -100,6 +105,22 @@ def meg(page: Any) -> None:
     draw(page, "#pretrain-curves")
 
 
+def sites(page: Any) -> None:
+    """Train a tiny model on the sites of the simulated recording, and show what it learned of them."""
+    page.get_by_role("tab", name="Sites").click()
+    page.locator("#places-start").click()
+    page.locator("#places-further").click(timeout=300_000)
+    page.locator("#sitetrain-grid").get_by_text("At once").wait_for(timeout=60_000)
+    page.locator("#sitetrain-steps input").fill(str(SITES_STEPS))
+    page.locator("#sitetrain-steps input").press("Tab")
+    page.locator("#sitetrain-start").click()
+    page.locator("#sitetrain-card").get_by_role("heading", name="Finished").wait_for(timeout=3_600_000)
+    page.get_by_role("tab", name="3 What it learned").click()
+    page.locator("#learned-start").click()
+    page.wait_for_selector("#learned-maps figure:nth-child(2) .js-plotly-plot", timeout=300_000)
+    page.wait_for_timeout(2_000)
+
+
 def draw(page: Any, gallery: str) -> None:
     """Bring the first four figures into view, one after the other: they are drawn only then."""
     for number in range(1, 5):
@@ -126,7 +147,13 @@ def main(recording: Path, folder: Path, wanted: list[str]) -> None:
     """Write all pictures, or those of the tabs that are wanted."""
     folder.mkdir(parents=True, exist_ok=True)
     themes = {"light": "", "dark": "_dark"}
-    tabs = {"embed": lambda page: embed(page, recording), "layers": layers, "emotion": emotion, "meg": meg}
+    tabs = {
+        "embed": lambda page: embed(page, recording),
+        "layers": layers,
+        "emotion": emotion,
+        "meg": meg,
+        "sites": sites,
+    }
     shown = {name: tabs[name] for name in wanted or tabs}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)], cwd=ROOT)
     try:

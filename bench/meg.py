@@ -287,7 +287,7 @@ def learning(settings: PretrainSettings, steps: int, rounds: int) -> Iterator[Ro
                 low, high = score.interval
                 said = f"{score.score:.3f} [{low:.3f}, {high:.3f}] (n = {sum(found.counts.values())})"
                 yield Row(
-                    f"{what}: balanced accuracy of six labels, {score.name}", said, "model 10 points above random"
+                    f"{what}: balanced accuracy of four labels, {score.name}", said, "model 10 points above random"
                 )
 
 

@@ -1,4 +1,5 @@
-"""A training that trains nothing: ``python -m tests.fake_training emotion train ... --run DIR``, or ``pretrain ...``.
+"""A training that trains nothing: ``python -m tests.fake_training emotion train ... --run DIR``, ``pretrain ...``
+or ``sites train ...``.
 
 It logs what a training logs, keeps its folds or steps as one does, stops when it is asked to, and writes files where a
 head and a report, or a checkpoint, would be. With the seed 7 it waits after its first fold, or a third of its steps,
@@ -50,7 +51,20 @@ def take_steps(run: RunFolder, flags: argparse.Namespace) -> None:
                 write_checkpoint(flags.output_dir / "last")
                 sys.exit(STOPPED)
             run.log(line)
+            if flags.verb == ["sites", "train"] and line["split"] == "eval":
+                look_at_sites(flags.run, line["step"])
     write_checkpoint(flags.output_dir / "best")
+
+
+def look_at_sites(folder: Path, step: int) -> None:
+    """Write what is seen of three sites at an evaluation."""
+    import numpy as np
+
+    alike = np.eye(3, dtype=np.float16) + np.float16(step / 1000)
+    np.savez(folder / "similarity.npz", step=step, names=np.array(["E1", "<E2>", "E3"]), similarity=alike)
+    row = {"step": step, "split": "eval", "loss": {"E1": 4.1, "<E2>": 3.0, "E3": 4.6}}
+    with (folder / "sites.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def write_checkpoint(folder: Path) -> None:
@@ -80,6 +94,10 @@ def train_folds(run: RunFolder, head: str, waits: bool) -> None:
 def main() -> None:
     flags = read_flags()
     if flags.verb == ["pretrain"]:
+        take_steps(RunFolder(flags.run), flags)
+        return
+    if flags.verb == ["sites", "train"]:
+        flags.output_dir = flags.output
         take_steps(RunFolder(flags.run), flags)
         return
     if flags.seed == 13:

@@ -29,6 +29,7 @@ class FakeModel:
     n_layers: int = N_LAYERS
     dim: int = DIM
     note: str = ""
+    modality: str = "audio"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tests.ready_python import ready_python
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 # In the order in which one needs what another makes.
-VERBS = ("models", "simulate-meg", "prepare", "pretrain", "embed", "layers", "emotion")
+VERBS = ("models", "simulate-meg", "prepare", "pretrain", "sites", "embed", "layers", "emotion")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 

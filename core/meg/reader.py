@@ -194,7 +194,7 @@ def _format_of(path: Path) -> tuple[str, _Read]:
     inside = " Give the .ds folder that it lies in." if path.parent.name.endswith(".ds") else ""
     raise InputError(
         f"{path} is no MEG recording by its name; expected {', '.join(MEG_SUFFIXES)}, or a BTi folder with its config "
-        f"file.{inside}"
+        f"file.{inside} (EEG and intracranial recordings go to python -m core sites.)"
     )
 
 

@@ -1,9 +1,9 @@
 """Simulated MEG with known truth: sources in a sphere, the 306 sensors that MNE carries, noise of a real room.
 
-The subject of the simulation attends to one of several rhythmic stimuli at a time, each with its own pace, as in
-studies with frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015). The source of a stimulus
-answers it with a rhythm that keeps step with it, while it is attended to. A row of spans says which one that is; in
-``rest`` it is none. Stimuli of the two ears, and of the two hands, have one pace: only the place tells them apart.
+The subject of the simulation attends to rhythmic stimuli, now to the ears, now to the eyes, now to the hands, each with
+a pace of its own, as in studies with frequency tags (steady-state responses: Norcia et al., J. Vision 15(6):4, 2015).
+One source at a time answers with a rhythm that keeps step with its stimulus, for ears and hands that of one side. A row
+of spans says what is attended to; in ``rest`` it is nothing.
 
 A moment therefore follows from the moments around it, which self-supervision needs to have anything to learn, and the
 spans are labels that it was never told.
@@ -78,7 +78,9 @@ ONSET_SECONDS = 0.1
 """Standard deviation of the Gaussian by which a response rises and falls."""
 
 REST = "rest"
-LABELS = (*PACES, REST)
+SOURCES = (*PACES, REST)
+LABELS = ("auditory", "visual", "motor", REST)
+"""What a recording is annotated with: what is attended to, whichever side answers."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class Levels:
 
     response: float = 40e-9
     unattended: float = 0.0
-    background: float = 3e-9
-    alpha: float = 4e-9
+    background: float = 2.5e-9
+    alpha: float = 3.5e-9
     magnetometer: float = 3e-15
     gradiometer: float = 3e-13
     knee: float = 1.0
@@ -142,11 +144,16 @@ class SimulationSettings:
 
 @dataclass(frozen=True)
 class Span:
-    """Seconds during which a label holds."""
+    """Seconds during which a source answers, or none does: one of SOURCES."""
 
     onset: float
     duration: float
-    label: str
+    source: str
+
+    @property
+    def label(self) -> str:
+        """Of LABELS: the source without its side."""
+        return self.source.partition("_")[0]
 
 
 def simulate_raw(settings: SimulationSettings) -> "mne.io.RawArray":
@@ -248,25 +255,25 @@ def field_of(info: "mne.Info", regions: list[Region]) -> np.ndarray:
 
 
 def draw_spans(seconds: float, rng: np.random.Generator) -> list[Span]:
-    """Spans back to back: all labels in a new order, again and again, so that each occurs equally often.
+    """Spans back to back: all sources in a new order, again and again, so that each occurs equally often.
 
     What is left at the end is as long as no span and has no label.
     """
     spans: list[Span] = []
     now = 0.0
-    for label in _labels(rng):
+    for source in _sources(rng):
         duration = min(rng.uniform(*SPAN_SECONDS), seconds - now)
         if duration < SPAN_SECONDS[0]:
             return spans
-        spans.append(Span(now, duration, label))
+        spans.append(Span(now, duration, source))
         now += duration
     return spans
 
 
-def _labels(rng: np.random.Generator) -> Iterator[str]:
+def _sources(rng: np.random.Generator) -> Iterator[str]:
     last = ""
     while True:
-        order = rng.permutation(LABELS).tolist()
+        order = rng.permutation(SOURCES).tolist()
         if order[0] != last:
             yield from order
             last = order[-1]
@@ -285,13 +292,13 @@ def source_signals(spans: list[Span], settings: SimulationSettings, rng: np.rand
     return signals
 
 
-def attended(spans: list[Span], label: str, settings: SimulationSettings) -> np.ndarray:
+def attended(spans: list[Span], region: str, settings: SimulationSettings) -> np.ndarray:
     """How far a source's stimulus is attended to, (time,) from 0 to 1: 1 in its spans, with soft edges."""
     from scipy.ndimage import gaussian_filter1d
 
     rate, found = settings.sampling_rate, np.zeros(settings.n_times)
     for span in spans:
-        if span.label == label:
+        if span.source == region:
             found[round(span.onset * rate) : round((span.onset + span.duration) * rate)] = 1.0
     return np.asarray(gaussian_filter1d(found, ONSET_SECONDS * rate))
 

@@ -52,13 +52,16 @@ from core.tasks.meg.words import prepared_as_text
 from core.tasks.pretrain_run import checkpoint_in, trained_checkpoint
 from core.tasks.result_folder import check_results_target
 from core.tasks.sites.comparing import compare_sites, summarise_comparison
+from core.tasks.sites.describing import describe_sites, find_sites, list_montages
 from core.tasks.sites.requests import (
     CompareFindings,
     CompareRequest,
     SimilarityRequest,
+    SiteDescription,
     SiteSettings,
     SiteSimilarity,
     SiteTrainRequest,
+    SiteUploads,
 )
 from core.tasks.sites.similarity import site_similarity, summarise_sites
 from core.tasks.sites.training import read_site_settings, train_sites
@@ -86,9 +89,11 @@ __all__ = [
     "SimilarityRequest",
     "SimulateRequest",
     "Simulation",
+    "SiteDescription",
     "SiteSettings",
     "SiteSimilarity",
     "SiteTrainRequest",
+    "SiteUploads",
     "TrainedHead",
     "analyse_layers",
     "check_results_target",
@@ -96,6 +101,7 @@ __all__ = [
     "classify_emotion",
     "compare_sites",
     "describe_meg",
+    "describe_sites",
     "describe_window",
     "embed",
     "embed_emotion",
@@ -104,8 +110,10 @@ __all__ = [
     "evaluate_emotion",
     "features_cache",
     "find_meg",
+    "find_sites",
     "list_heads",
     "list_models",
+    "list_montages",
     "meg_layouts",
     "predictions_as_json",
     "predictions_as_text",

@@ -64,13 +64,13 @@ class Alarms:
         """Look at a line."""
         for kind, sentence in self._troubles(entry):
             if kind not in self._said:
-                self._said[kind] = f"Step {entry['step']}: {sentence}"
+                self._said[kind] = f"Step {entry['step']}{sentence}"
                 log.warning("%s", self._said[kind])
 
     def _troubles(self, entry: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         numbers = {name: entry.get(name) for name in ("loss", "contrastive_loss", "contrastive_accuracy", "perplexity")}
         if any(name in entry and not _is_finite(value) for name, value in numbers.items()):
-            yield "not finite", "a loss is not finite. Lower the learning rate, or train in fp32."
+            yield "not finite", ": a loss is not finite. Lower the learning rate, or train in fp32."
             return
         if entry["step"] <= self._quiet or None in numbers.values():
             return
@@ -85,17 +85,22 @@ class Alarms:
             advice = "Lower the learning rate or raise diversity_loss_weight."
             yield (
                 "collapse",
-                f"the model has collapsed: {in_use}, and accuracy is at chance ({right:.3f}). {advice}",
+                f": the model has collapsed: {in_use}, and accuracy is at chance ({right:.3f}). {advice}",
             )
         if used < least and entry["split"] == "train":
             advice = "A slower Gumbel decay or a larger diversity_loss_weight helps."
-            yield "few codes", f"only {in_use}; expected {least:.0f} or more. {advice}"
+            yield "few codes", f": only {in_use}; expected {least:.0f} or more. {advice}"
 
     def _about_guessing(self, entry: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         loss, guessing = entry["contrastive_loss"], -math.log(entry["chance"])
         if guessing > 0 and loss * NEAR >= guessing:
-            told = f"after half of the steps the held-out loss ({loss:.3f}) is still that of guessing ({guessing:.3f})"
-            yield "guessing", f"{told}. Look at the data (are they noise?), or raise the learning rate."
+            told = f" of {self._settings.max_steps} steps, the held-out loss ({loss:.3f}) is still that of guessing"
+            warming = entry["step"] <= self._settings.warmup_steps
+            advice = "Look at the data (are they noise?), or raise the learning rate."
+            advice = (
+                "The learning rate is still warming up: train longer, or lower warmup_steps." if warming else advice
+            )
+            yield "guessing", f"{told} ({guessing:.3f}). {advice}"
 
 
 def _is_finite(value: Any) -> bool:

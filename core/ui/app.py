@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from core.ui import embed_tab, emotion_tab, layers_tab, meg_tab, runs_tab
+from core.ui import embed_tab, emotion_tab, layers_tab, meg_tab, runs_tab, sites_tab
 from core.ui.embed_actions import Actions, Tasks
 from core.ui.emotion_actions import EmotionTasks
 from core.ui.emotion_classify_actions import ClassifyActions
@@ -24,12 +24,21 @@ from core.ui.runs_actions import RunsActions
 from core.ui.runs_tab import WATCHING
 from core.ui.sessions import Sessions
 from core.ui.settings import UiSettings
+from core.ui.sites_actions import (
+    SitesCompareActions,
+    SitesLearnedActions,
+    SitesRecordingActions,
+    SitesTasks,
+    SitesTrainActions,
+)
+from core.ui.sites_runs import SiteStudies
+from core.ui.sites_tab import SitesParts
 from core.ui.trainings import AllTrainings
 
 HEADER = '<header class="strata-header"><h1>Strata</h1><p>Speech and brain models, layer by layer</p></header>'
 
 
-class AppTasks(Tasks, LayersTasks, EmotionTasks, MegTasks, Protocol):
+class AppTasks(Tasks, LayersTasks, EmotionTasks, MegTasks, SitesTasks, Protocol):
     """What all tabs need done; ``core.tasks`` does it."""
 
 
@@ -83,15 +92,20 @@ def build_app(
                 emotion = emotion_tab.build(tab, settings)
             with gr.Tab("MEG", id="meg") as tab:
                 meg = meg_tab.build(tab, settings)
+            with gr.Tab("Sites", id="sites") as tab:
+                sites = sites_tab.build(tab, settings)
             with gr.Tab("Runs", id="runs") as tab:
                 runs = runs_tab.build(tab, settings)
         visitor = gr.BrowserState("", storage_key=KEPT_AS, secret=KEPT_AS)
         embed_tab.wire(app, embed, Actions(tasks, settings, sessions))
         layers_tab.wire(app, layers, LayersActions(tasks, settings, sessions))
         emotion_tab.wire(app, emotion, _emotion_parts(ground), visitor)
-        restored = meg_tab.wire(app, meg, _meg_parts(ground), visitor)
+        meg_restored = meg_tab.wire(app, meg, _meg_parts(ground), visitor)
+        sites_restored = sites_tab.wire(app, sites, _sites_parts(ground), visitor)
         runs_tab.wire(app, runs, ground.runs, visitor)
-        app.load(ground.runs.visitor, visitor, visitor, **WATCHING).then(*restored, **WATCHING)
+        known = app.load(ground.runs.visitor, visitor, visitor, **WATCHING)
+        known.then(*meg_restored, **WATCHING)
+        known.then(*sites_restored, **WATCHING)
         app.unload(_leaving(sessions))
     return app
 
@@ -107,6 +121,18 @@ def _meg_parts(ground: Ground) -> MegParts:
     needs = (ground.tasks, ground.settings, ground.sessions, studies)
     steps = (RecordingActions(*needs), PrepareActions(*needs), PretrainActions(*needs), UseActions(*needs))
     return MegParts(*steps, ground.runs)
+
+
+def _sites_parts(ground: Ground) -> SitesParts:
+    studies = SiteStudies(ground.sessions.root.parent / "sites", **ground.kept)
+    needs = (ground.tasks, ground.settings, ground.sessions, studies)
+    return SitesParts(
+        SitesRecordingActions(*needs),
+        SitesTrainActions(*needs),
+        SitesLearnedActions(*needs),
+        SitesCompareActions(*needs),
+        ground.runs,
+    )
 
 
 def _own_tasks() -> AppTasks:

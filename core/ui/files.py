@@ -50,3 +50,12 @@ def linked(source: Path, target: Path) -> Path:
     except OSError:
         shutil.copy(source, target)
     return target
+
+
+def linked_folder(source: Path, target: Path) -> Path:
+    """Put a folder's own files into a new one, whose name says what they are; return ``target``."""
+    target.mkdir()
+    for path in source.iterdir():
+        if path.is_file():
+            linked(path, target / path.name)
+    return target

@@ -18,9 +18,10 @@ from core.ui import cards, layers_views, meg_views, runs_views
 from core.ui.actions import ModelTasks, TabActions, buttons, page_of, problems_of, reporter, show_step, too_much
 from core.ui.embed_actions import draw_path
 from core.ui.errors import explain, shown_errors
-from core.ui.files import linked
+from core.ui.files import linked, linked_folder
 from core.ui.layers_views import gallery
 from core.ui.meg_runs import Asked, Studies, Study
+from core.ui.numbers import hertz, number, whole
 from core.ui.runs_actions import files_of
 from core.ui.sessions import Sessions
 from core.ui.settings import UiSettings
@@ -140,7 +141,7 @@ class RecordingActions(MegActions):
             if not paths:
                 return self.shown(self.studies.latest(visitor))
             show_step(progress, "Reading the recording")
-            study = self._received([Path(path) for path in paths], _rate(rate))
+            study = self._received([Path(path) for path in paths], hertz(rate))
             self._describe(study, study.recordings[0])
             study.visitor = visitor
         return self.shown(study)
@@ -238,9 +239,9 @@ class PrepareActions(MegActions):
         run = self.sessions.start(page_of(request), self.tab)
         with problems_of(run):
             study = self.studies.get(study_id)
-            length = _number(segment_seconds, "the length of a segment", "s")
+            length = number(segment_seconds, "the length of a segment", "s")
             wanted = Preparation(
-                _whole(rate, "the sampling rate"), low or None, high or None, notch.strip() or "none", layout, fit, bads
+                whole(rate, "the sampling rate"), low or None, high or None, notch.strip() or "none", layout, fit, bads
             )
             asked = PrepareRequest(
                 study.recordings, study.next_folder(), segment_length=max(1, round(length * wanted.sampling_rate)),
@@ -271,7 +272,7 @@ class PretrainActions(MegActions):
         study = self.studies.find(study_id)
         rate = study.preparation.sampling_rate if study else Preparation().sampling_rate
         try:
-            length = _number(seconds, "the window", "s")
+            length = number(seconds, "the window", "s")
             told = self.tasks.describe_window(
                 self.tasks.read_pretrain_settings(preset, [f"window_seconds={length:g}"]), rate
             )
@@ -288,8 +289,8 @@ class PretrainActions(MegActions):
         with problems_of(run):
             study = self.studies.get(study_id)
             study.ready  # noqa: B018 (asked for before anything else is)
-            changes = self._changes(preset, _whole(steps, "the number of steps"), _number(seconds, "the window", "s"))
-            changes |= {"seed": _whole(seed, "the seed", least=0), "device": device, **self._sensors(study)}
+            changes = self._changes(preset, whole(steps, "the number of steps"), number(seconds, "the window", "s"))
+            changes |= {"seed": whole(seed, "the seed", least=0), "device": device, **self._sensors(study)}
             settings = self.tasks.read_pretrain_settings(preset, [f"{name}={value}" for name, value in changes.items()])
             self.tasks.describe_window(settings, study.preparation.sampling_rate)
             self.studies.start(study, Asked(preset, changes))
@@ -365,7 +366,7 @@ class UseActions(MegActions):
         run = self.sessions.start(page_of(request), self.tab)
         with problems_of(run):
             study, checkpoint = self._trained(run_id)
-            source, model = Path(study.described.path), _named(checkpoint, run.folder / MODEL)
+            source, model = Path(study.described.path), linked_folder(checkpoint, run.folder / MODEL)
             show_step(progress, "Loading the model")
             import_all()
             settings = EmbedSettings(str(model), "all", device, max_seconds=self.settings.max_seconds)
@@ -403,34 +404,3 @@ class UseActions(MegActions):
     def redraw(self, run_id: str, layer: int, request: gr.Request) -> Any:
         """Draw the path of another layer."""
         return draw_path(self.find(run_id, request), layer, "2-D")
-
-
-def _named(checkpoint: Path, folder: Path) -> Path:
-    """Put a checkpoint into a folder whose name says what it is, since results are named by their model's folder."""
-    folder.mkdir()
-    for path in checkpoint.iterdir():
-        if path.is_file():
-            linked(path, folder / path.name)
-    return folder
-
-
-def _rate(text: str) -> float | None:
-    """Read a sampling rate in Hz; empty for none."""
-    try:
-        return _number(float(text), "the sampling rate", "Hz") if text.strip() else None
-    except ValueError as error:
-        raise InputError(f"Got the sampling rate {text!r}; expected a number of Hz, such as 1000.") from error
-
-
-def _whole(value: float | None, what: str, least: int = 1) -> int:
-    """Return a count that a widget gave."""
-    if value is None or value != value // 1 or value < least:
-        raise InputError(f"Got {value} as {what}; expected a whole number from {least} on.")
-    return int(value)
-
-
-def _number(value: float | None, what: str, unit: str) -> float:
-    """Return a size that a widget gave."""
-    if value is None or not 0 < value < math.inf:
-        raise InputError(f"Got {value} {unit} as {what}; expected a number above 0.")
-    return float(value)

@@ -67,11 +67,6 @@ class Study(KeptTraining):
         self.preparations += 1
         return self.folder / f"prepared-{self.preparations}"
 
-    def checkpoint(self, run: Run) -> Path | None:
-        """Return the best checkpoint of a run, or the last one; None where there is none yet."""
-        folders = (place / name for name in ("best", "last") for place in (self.results[run.id] / "model", run.folder))
-        return next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
-
     def outputs(self, run: Run) -> Mapping[str, Path]:
         """Return the checkpoint of a run."""
         folder = self.checkpoint(run)
@@ -86,11 +81,6 @@ class Studies(KeptTrainings[Study]):
 
     def _gone(self) -> str:
         return NO_RECORDING
-
-    def latest(self, visitor: str) -> Study | None:
-        """Return what a visitor worked on last; None where nothing of it is kept."""
-        mine = [study for study in self.all() if visitor and study.visitor == visitor]
-        return mine[-1] if mine else None
 
     def start(self, study: Study, asked: Asked) -> None:
         """Start a pre-training.

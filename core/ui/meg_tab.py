@@ -8,7 +8,6 @@ import gradio as gr
 
 from core.sensors import BADS, FITS, Preparation
 from core.ui import meg_views, runs_tab, widgets
-from core.ui.actions import plot
 from core.ui.meg_actions import PrepareActions, PretrainActions, RecordingActions, UseActions
 from core.ui.runs_actions import RunsActions
 from core.ui.runs_tab import WATCHING, RunPanel
@@ -158,8 +157,7 @@ def _build_recording(settings: UiSettings) -> RecordingPart:
                 about = gr.HTML(elem_id="recording-facts")
                 further = gr.Button("Go on: prepare it", variant="primary", elem_id="recording-further")
                 figures = widgets.gallery("recording-figures")
-                # Galleries draw with Plotly, which Gradio loads with a plot of its own.
-                gr.Plot(plot({"data": [], "layout": {}}), show_label=False, elem_classes="strata-loader")
+                widgets.plotly_loader()
     return RecordingPart(
         source, rate, **buttons, card=card, results=results, about=about, recording=recording, figures=figures,
         further=further, study_id=gr.State(""),

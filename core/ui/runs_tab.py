@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from core.ui import runs_views, widgets
-from core.ui.actions import plot
 from core.ui.runs_actions import RunsActions
 from core.ui.settings import UiSettings
 from core.ui.widgets import PRIVATE, QUICK
@@ -65,8 +64,7 @@ def build_panel(name: str, empty: str, buttons: dict[str, gr.Button]) -> RunPane
     """Return the panel of a run: a card, then the curves; Stop and Resume stand wherever the caller put them."""
     card = widgets.status(empty, name)
     curves = widgets.gallery(f"{name}-curves")
-    # Galleries draw with Plotly, which Gradio loads with a plot of its own.
-    gr.Plot(plot({"data": [], "layout": {}}), show_label=False, elem_classes="strata-loader")
+    widgets.plotly_loader()
     return RunPanel(card, buttons["stop"], buttons["resume"], curves, gr.State(""), gr.State(""))
 
 

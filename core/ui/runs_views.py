@@ -24,8 +24,8 @@ EMPTY = """
   <svg viewBox="0 0 240 64" aria-hidden="true"><path d="M30 8v46h190M30 14c20 26 40 30 70 32s60 3 118 4" />
   <path d="M30 50c30-2 50-26 90-30s60-4 98-5" /></svg>
   <h2>No runs yet</h2>
-  <p>What you train under “MEG” or “Emotion” is listed here: its curves, how it stands, its settings and what it
-  left.</p>
+  <p>What you train under “MEG”, “Sites” or “Emotion” is listed here: its curves, how it stands, its settings and
+  what it left.</p>
 </div>
 """
 
@@ -135,7 +135,7 @@ def settings(command: Sequence[str]) -> str:
     given = [_setting(part) for part in command if part.startswith("--") and "=" in part]
     rows = [[name, value] for name, value in given if name not in PLACES and value]
     switches = [[part.removeprefix("--"), "yes"] for part in command if part.startswith("--") and "=" not in part]
-    shown = [row for row in switches if row[0] not in ("run", "json")]
+    shown = [row for row in switches if row[0] not in (*PLACES, "json")]
     asked = " ".join(verb for verb in verbs if "/" not in verb)
     return table(["Setting", "Value"], [["what", asked], *rows, *shown], "strata-comparison")
 

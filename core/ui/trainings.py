@@ -66,6 +66,11 @@ class KeptTraining(ABC):
     def outputs(self, run: Run) -> Mapping[str, Path]:
         """Return the files and folders that a run has left so far, by the names under which they are offered."""
 
+    def checkpoint(self, run: Run) -> Path | None:
+        """Return the best checkpoint of a pre-training, or the last one; None where there is none yet."""
+        folders = (place / name for name in ("best", "last") for place in (self.results[run.id] / "model", run.folder))
+        return next((folder for folder in folders if (folder / "model.safetensors").is_file()), None)
+
     @property
     def begun(self) -> Run:
         """The process that was started last, or InputError before that."""
@@ -219,6 +224,11 @@ class KeptTrainings(ABC, Generic[Kept]):
     def all(self) -> list[Kept]:
         """Return all trainings, the oldest first."""
         return list(self._known.values())
+
+    def latest(self, visitor: str) -> Kept | None:
+        """Return what a visitor worked on last; None where nothing of it is kept."""
+        mine = [training for training in self.all() if visitor and training.visitor == visitor]
+        return mine[-1] if mine else None
 
     def claim(self, number: str, visitor: str) -> None:
         """Note whose training it is."""

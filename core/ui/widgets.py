@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 import gradio as gr
 
+from core.ui.actions import plot
 from core.ui.theme import ASSETS
 
 HEAVY: dict[str, Any] = {"concurrency_id": "heavy", "concurrency_limit": 1}
@@ -90,6 +91,16 @@ def gallery(elem_id: str) -> gr.HTML:
         elem_id=elem_id,
         elem_classes="strata-gallery",
     )
+
+
+def scripted(name: str, elem_id: str) -> gr.HTML:
+    """Return a piece of the page with a script of its own: ``assets/NAME.html`` and ``NAME.js``."""
+    return gr.HTML({}, html_template=_asset(f"{name}.html"), js_on_load=_asset(f"{name}.js"), elem_id=elem_id)
+
+
+def plotly_loader() -> None:
+    """Put a plot that cannot be seen: galleries draw with Plotly, which Gradio loads with a plot of its own."""
+    gr.Plot(plot({"data": [], "layout": {}}), show_label=False, elem_classes="strata-loader")
 
 
 def _asset(name: str) -> str:

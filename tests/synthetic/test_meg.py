@@ -12,6 +12,7 @@ from core.synthetic.meg import (
     LABELS,
     PACES,
     REGIONS,
+    SOURCES,
     SPAN_SECONDS,
     SPHERE_CENTRE,
     Levels,
@@ -135,11 +136,12 @@ def test_a_seed_gives_the_same_again_and_others_differ(raw):
     assert not np.allclose(head.info["dev_head_t"]["trans"], raw.info["dev_head_t"]["trans"], atol=1e-4)
 
 
-def test_labels_are_balanced_and_back_to_back():
+def test_sources_are_balanced_and_back_to_back():
     spans = draw_spans(2_400, np.random.default_rng(0))
-    counts = [sum(span.label == label for span in spans) for label in LABELS]
+    counts = [sum(span.source == source for span in spans) for source in SOURCES]
     assert max(counts) - min(counts) <= 1 and min(counts) >= 25
-    assert all(first.label != second.label for first, second in pairwise(spans))
+    assert {span.label for span in spans} == set(LABELS)
+    assert all(first.source != second.source for first, second in pairwise(spans))
     for first, second in pairwise(spans):
         assert second.onset == pytest.approx(first.onset + first.duration)
     assert all(SPAN_SECONDS[0] <= span.duration <= SPAN_SECONDS[1] for span in spans)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ui.page import EmbedPage, EmotionPage, LayersPage, MegPage, TabPage
+from tests.ui.page import EmbedPage, EmotionPage, LayersPage, MegPage, SitesPage, TabPage
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 300  # 7 s, and 90 s were seen on a machine with much else to do
@@ -114,3 +114,9 @@ def visit_layers(visit_tab):
 def visit_meg(visit_tab):
     """A function that opens the tab "MEG"."""
     return partial(visit_tab, MegPage)
+
+
+@pytest.fixture
+def visit_sites(visit_tab):
+    """A function that opens the tab "Sites"."""
+    return partial(visit_tab, SitesPage)

@@ -25,11 +25,11 @@ def main() -> None:
     from core.ui.app import build_app
     from core.ui.settings import UiSettings
     from core.ui.theme import launch_arguments
-    from tests.meg_fakes import FakeMegTasks
+    from tests.sites_fakes import FakeSitesTasks
 
     tsne.tsne_steps = partial(slowed, tsne.tsne_steps, 4 * arguments.slowness)
     settings = UiSettings.from_environment()
-    app = build_app(settings, FakeMegTasks(arguments.slowness), training_module="tests.fake_training")
+    app = build_app(settings, FakeSitesTasks(arguments.slowness), training_module="tests.fake_training")
     app.launch(server_port=arguments.port, **launch_arguments(settings))
 
 

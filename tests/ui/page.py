@@ -217,6 +217,23 @@ class MegPage(TabPage):
         self.tab = "runs"
 
 
+class SitesPage(TabPage):
+    """The tab "Sites": four steps, each with widgets of its own."""
+
+    tab, title = "places", "Sites"
+    ready = ("#places-start", "")
+
+    def step(self, name: str) -> None:
+        """Open a step: "1 Recording", "2 Train", "3 What it learned" or "4 Compare"; what follows is done there."""
+        self.page.locator("#sites-parts").get_by_role("tab", name=name).click()
+        self.tab = {"1": "places", "2": "sitetrain", "3": "learned", "4": "compare"}[name[0]]
+        self.page.wait_for_selector(f"#{self.tab}-start")
+
+    def site(self) -> str:
+        """The site that all others are compared with."""
+        return self.page.locator("#learned-site input").input_value()
+
+
 class LayersPage(TabPage):
     """The tab "Layers"."""
 

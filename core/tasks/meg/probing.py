@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_UNITS = {"examples": "recording", "recordings": "recording", "probe": "kind of features"}
+_UNITS = {"examples": "recordings", "recordings": "recordings", "probe": "kinds of features"}
 
 POOLING = "mean and standard deviation over the frames of a window"
 

@@ -40,11 +40,11 @@ def simulate_meg(request: SimulateRequest, on_progress: OnProgress = ignore_prog
     """
     settings = SimulationSettings(request.seconds, request.seed, request.subject, request.sampling_rate)
     _check(request, settings)
-    on_progress(Progress(STAGE, 0, 2, "step"))
+    on_progress(Progress(STAGE, 0, 2, "steps"))
     raw = simulate_raw(settings)
-    on_progress(Progress(STAGE, 1, 2, "step"))
+    on_progress(Progress(STAGE, 1, 2, "steps"))
     _write(raw, request.output)
-    on_progress(Progress(STAGE, 2, 2, "step"))
+    on_progress(Progress(STAGE, 2, 2, "steps"))
     counts = Counter(str(label) for label in raw.annotations.description)
     return Simulation(request.output, {label: counts[label] for label in LABELS}, _facts(settings))
 

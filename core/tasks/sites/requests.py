@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from core.sensors import Sensors
 from core.training.site_settings import SiteSettings
 
 __all__ = [
@@ -15,10 +16,54 @@ __all__ = [
     "CompareRequest",
     "Recovery",
     "SimilarityRequest",
+    "SiteDescription",
     "SiteSettings",
     "SiteSimilarity",
     "SiteTrainRequest",
+    "SiteUploads",
 ]
+
+
+@dataclass(frozen=True)
+class SiteUploads:
+    """Files that were sent together: the recordings among them, and a table of sites (None where there is none)."""
+
+    recordings: tuple[Path, ...]
+    table: Path | None = None
+
+
+@dataclass(frozen=True)
+class SiteDescription:
+    """What is in a recording of sites.
+
+    Attributes:
+        path: The file or folder.
+        format: Such as ``EDF``.
+        sites: Names, kinds, and positions in metres (NaN where unknown).
+        flat: (n, 2) seen from above; NaN where unknown.
+        regions: Of the sites; empty where unknown.
+        sampling_rate: Hz.
+        seconds: Its length.
+        left_out: Channels that are no sites, with the reason.
+        simulated: Whether no brain has produced it.
+        warnings: Sentences.
+    """
+
+    path: str
+    format: str
+    sites: Sensors
+    flat: np.ndarray
+    regions: tuple[str, ...]
+    sampling_rate: float
+    seconds: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    simulated: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_placed(self) -> int:
+        """Sites whose position is known."""
+        return int(np.isfinite(self.sites.positions).all(axis=1).sum())
 
 
 @dataclass(frozen=True)
