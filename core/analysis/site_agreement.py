@@ -1,8 +1,8 @@
 """How far the similarity of sites goes with another measure of theirs: Spearman over pairs, and Mantel's test.
 
 Pairs of n sites are not independent, as each site stands in n - 1 of them: a p value that counts pairs is far too
-small. Mantel (1967) permutes sites, rows and columns together, which keeps what belongs to one site together. Sensors at
-one place, such as a MEG triplet, are no more independent than that: they are permuted together.
+small. Mantel (1967) permutes sites, rows and columns together, which keeps what belongs to one site together. Sensors
+at one place, such as a MEG triplet, are no more independent than that: they are permuted together.
 """
 
 from collections.abc import Sequence
