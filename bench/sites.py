@@ -79,7 +79,7 @@ def _geometry(bench: Bench, what: str, data: Path, **other: Any) -> Iterator[Row
     rhos = []
     for seed in range(bench.seeds):
         result = bench.train(what, data, seed, **other)
-        found = tasks.site_similarity(tasks.SimilarityRequest(str(Path(result.folder) / "last")))
+        found = tasks.site_similarity(tasks.SimilarityRequest(str(tasks.trained_checkpoint(result))))
         assert found.distance is not None and found.untrained_distance is not None
         rhos.append(found.distance.spearman)
         anchor = "unknown" if found.signal_distance is None else f"{found.signal_distance.spearman:.3f}"

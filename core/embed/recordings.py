@@ -90,11 +90,16 @@ def require_modality(path: Path, modality: str, model: str) -> None:
 
 
 def check_settings(modality: str, settings: EmbedSettings) -> None:
-    """Refuse settings that only mean something for sound.
+    """Refuse models that do not take recordings as they are, and settings that only mean something for sound.
 
     Raises:
-        InputError: a channel or a loudness for MEG.
+        InputError: a model of recording sites, or a channel or a loudness for MEG.
     """
+    if modality not in TAKES:
+        raise InputError(
+            "A model of recording sites takes grids of several sites, not a recording as it is. Use python -m core "
+            "sites similarity or sites compare, or another model."
+        )
     if modality == MEG and settings.channel is not None:
         raise InputError(f"Got --channel {settings.channel}; a MEG model takes all its sensors. Leave it out.")
     if modality == MEG and settings.loudness != "keep":

@@ -112,6 +112,7 @@ def _sources(request: LayersRequest) -> tuple[list[Source], str]:
     found = [find_model(name) for name in names]
     entries = [describe_model(model) for model in found]
     for entry in entries:
+        check_settings(entry.modality, request.embed)
         if entry.n_layers is not None:
             resolve_layers(request.settings.layers, entry.name, entry.n_layers)
     if len(found) == 2:
@@ -122,7 +123,6 @@ def _sources(request: LayersRequest) -> tuple[list[Source], str]:
     sources = [Source(model) for model in found] + controls
     for source in sources:
         source.model_hash()  # a folder without weights is refused before the other model has run
-    check_settings(entries[0].modality, request.embed)
     return sources, entries[0].modality
 
 

@@ -11,7 +11,7 @@ import torch
 
 from core.errors import DataError, InputError
 from core.tasks.sites import comparing
-from core.tasks.sites.comparing import companions, compare_grids, compare_sites, token_means
+from core.tasks.sites.comparing import Companion, companions, compare_grids, compare_sites, token_means
 from core.tasks.sites.loading import load_trained_sites
 from core.tasks.sites.requests import CompareRequest
 from tests.tasks.site_fakes import NoiseGrids, planted, site_input_of, write_model
@@ -94,12 +94,26 @@ def test_the_signal_may_be_of_a_third_site(trained):
 
 
 def test_other_sub_grids_hold_other_sites():
-    assert companions(range(1, 13), (2, 7, 2), 3) == (1, 5, 9)
+    assert companions(range(1, 13), (2, 7, 2), 3) == tuple(Companion(site, site) for site in (1, 5, 9))
     assert companions((1, 2), (1, 2, 1), 0) == ()
     with pytest.raises(DataError, match="does not hold site 3"):
         companions((1, 2), (1, 2, 3), 0)
-    with pytest.raises(DataError, match="holds 4 sites at once; the recording has 1"):
+    with pytest.raises(DataError, match="holds 4 sites at once; the recording has 3"):
         companions((1, 2, 3), (1, 2, 1), 3)
+
+
+def test_a_grid_that_takes_all_sites_is_filled_with_the_other_one_unnamed(trained):
+    """Every model of a recording with no more sites than a grid: it could not be asked at all."""
+    assert companions((1, 2, 3, 4), (1, 3, 1), 3) == (Companion(2, 2), Companion(4, 4), Companion(3, 0))
+    assert companions((1, 2), (1, 2, 2), 1) == (Companion(1, 0),)
+    assert companions((1, 2, 3), (1, 1, 1), 2) == (Companion(2, 2), Companion(3, 3))
+    if trained.site_input.patches.sites_per_grid == 4:
+        grids = NoiseGrids(trained.site_input, sites=(1, 2, 3, 4))
+        found = compare_grids(trained, grids, asked("E1", "E3"))
+        rows = trained.site_input.patches.rows_per_site
+        assert found.mean_difference > found.same_site == 0.0
+        assert np.array_equal(found.grid[-rows:], grids.grid(0, [3])[0])
+        assert "To fill the grid it also holds the signal of E3, said to be of no site." in found.warnings
 
 
 @pytest.mark.parametrize("name", ["E99", "0", "13", "-1", ""])

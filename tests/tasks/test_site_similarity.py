@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from core.arrays import EmbedSettings
+from core.embed.recordings import check_settings
 from core.errors import CheckpointError, InputError, OutputError
 from core.tasks.sites.requests import SimilarityRequest
 from core.tasks.sites.similarity import site_similarity, summarise_sites
@@ -183,3 +185,8 @@ def test_models_that_know_no_sites_are_refused(tmp_path):
 def test_numbers_that_cannot_be_used(change):
     with pytest.raises(InputError, match=next(iter(change))):
         site_similarity(SimilarityRequest("anything", **change))
+
+
+def test_a_model_of_sites_takes_no_recording_as_it_is():
+    with pytest.raises(InputError, match="takes grids of several sites"):
+        check_settings("grid", EmbedSettings())

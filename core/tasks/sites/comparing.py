@@ -4,9 +4,9 @@ The document's ``diff``, in evaluation and without a mask: with dropout or maski
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from core.sites.site_input import SiteInput
 from core.tasks.result_folder import DATA, FIGURES, Step, check_results_target, write_results
 from core.tasks.sites.loading import TrainedSites, load_trained_sites
 from core.tasks.sites.requests import CompareFindings, CompareRequest
-
-if TYPE_CHECKING:
-    pass
 
 KIND = "strata sites comparison"
 
@@ -50,6 +47,8 @@ def compare_sites(request: CompareRequest, on_progress: OnProgress = ignore_prog
     A grid that holds several simultaneous sites has the input in its first sub-grid, and only that one's id changes.
     The others hold other sites of the recording with their own ids, evenly chosen in the order of the ids and never one
     of the two compared: that is what the model was trained on, and the map then also shows how the change spreads.
+    Where a grid takes all sites of a recording, those of the two that the input is not of fill what is left, said to be
+    of no site (id 0): with its own id a site would be in the grid twice.
 
     Args:
         request: Model, recording, sites.
@@ -80,11 +79,11 @@ def compare_grids(
     site_input, patches = trained.site_input, trained.site_input.patches
     first, second, source = chosen_ids(site_input, request)
     beside = companions(grids.sites, (first, second, source), patches.sites_per_grid - 1)
-    grid, times = grids.grid(request.start_seconds, np.array([source, *beside], dtype=np.int64))
+    grid, times = grids.grid(request.start_seconds, np.array([source, *(one.signal for one in beside)]))
     on_progress(Progress("sites", 0, 3, "passes"))
     states = []
     for number, site in enumerate((first, second, first), start=1):
-        states.append(layer_states(trained.loaded.model, grid, (site, *beside)))
+        states.append(layer_states(trained.loaded.model, grid, (site, *(one.told for one in beside))))
         on_progress(Progress("sites", number, 3, "passes"))
     one, other, again = states
     names = site_input.sites.names
@@ -152,8 +151,18 @@ def site_id(site_input: SiteInput, name: str) -> int:
     return by_name or by_number
 
 
-def companions(held: Sequence[int], compared: tuple[int, int, int], wanted: int) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class Companion:
+    """A sub-grid beside the one compared: the site whose signal it holds, and the id that the model is told."""
+
+    signal: int
+    told: int
+
+
+def companions(held: Sequence[int], compared: tuple[int, int, int], wanted: int) -> tuple[Companion, ...]:
     """Choose the sites of the other sub-grids, evenly in the order of ids.
+
+    Where they are too few, those of the compared sites that are not shown follow, told to be of no site.
 
     Args:
         held: Ids that the recording holds, ascending.
@@ -168,14 +177,19 @@ def companions(held: Sequence[int], compared: tuple[int, int, int], wanted: int)
             f"The recording does not hold site {compared[2]}, whose signal is asked for; of the model's sites it holds "
             f"{len(held)}. Choose another source, or a recording with the channel."
         )
-    others = [site for site in held if site not in compared]
-    if len(others) < wanted:
+    from core.models.spatial import NO_SITE
+
+    others = [Companion(site, site) for site in held if site not in compared]
+    hidden = sorted({site for site in compared[:2] if site in held} - {compared[2]})
+    if len(others) + len(hidden) < wanted:
         raise DataError(
-            f"A grid of this model holds {wanted + 1} sites at once; the recording has {len(others)} beside those "
-            f"compared, and {wanted} are needed. Use a recording with more of the model's sites."
+            f"A grid of this model holds {wanted + 1} sites at once; the recording has {len(held)} of the model's "
+            "sites. Use a recording with more of them."
         )
-    places = (np.arange(wanted) * len(others)) // max(1, wanted)
-    return tuple(others[place] for place in places.tolist())
+    n_others = min(wanted, len(others))
+    places = (np.arange(n_others) * len(others)) // max(1, n_others)
+    filled = [Companion(site, NO_SITE) for site in hidden[: wanted - n_others]]
+    return (*(others[place] for place in places.tolist()), *filled)
 
 
 def token_means(values: np.ndarray, tokens: int) -> np.ndarray:
@@ -192,15 +206,18 @@ def _token_shape(model: Any) -> tuple[int, int]:
     return grid.sites * grid.rows, grid.columns
 
 
-def _warnings(trained: TrainedSites, compared: tuple[int, int], beside: Sequence[int]) -> tuple[str, ...]:
+def _warnings(trained: TrainedSites, compared: tuple[int, int], beside: Sequence[Companion]) -> tuple[str, ...]:
     names = trained.site_input.sites.names
     unseen = [names[site - 1] for site in dict.fromkeys(compared) if trained.seen[site - 1] == 0]
     told = [*trained.loaded.warnings]
     if unseen:
         told.append(f"{', '.join(unseen)} stood in no training grid; the embedding is as it was drawn.")
-    if beside:
-        others = ", ".join(names[site - 1] for site in beside)
-        told.append(f"The grid holds other sites beside, with their own ids: {others}.")
+    others = [names[one.signal - 1] for one in beside if one.told]
+    if others:
+        told.append(f"The grid holds other sites beside, with their own ids: {', '.join(others)}.")
+    unnamed = [names[one.signal - 1] for one in beside if not one.told]
+    if unnamed:
+        told.append(f"To fill the grid it also holds the signal of {', '.join(unnamed)}, said to be of no site.")
     return tuple(told)
 
 

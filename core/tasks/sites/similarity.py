@@ -110,7 +110,7 @@ def agreement(
     Args:
         first: (sites, sites); NaN where a pair is not known or does not count.
         second: The same.
-        which: (sites,) bool, sites that count, and (sites,) numbers of places: sensors at one are permuted as one.
+        which: (sites,) bool, sites that count, and (sites,) numbers of places, whose sensors are permuted as one.
         request: How many permutations, and their seed.
 
     Returns:
