@@ -462,7 +462,8 @@ class SitesCompareActions(SitesActions):
             import_all()
             found = self.tasks.compare_sites(asked, reporter(run, progress))
             run.keep(found)
-        return [[str(path) for path in found.files.values()], run.id]
+        files = [str(path) for path in found.files.values()]
+        return [gr.File(files, visible=bool(files)), run.id]
 
     @shown_errors
     def show(self, run_id: str, request: gr.Request) -> list[Any]:

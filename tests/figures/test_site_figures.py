@@ -106,7 +106,7 @@ def test_distances_are_millimetres_and_medians_of_all_pairs():
     x, y = binned_medians(np.arange(9.0), np.arange(9.0) ** 2, bins=3)
     assert (x.tolist(), y.tolist()) == ([1, 4, 7], [1, 16, 49])
     told = distance_figure(made())["layout"]["title"]["subtitle"]["text"]
-    assert told == "Spearman with −distance: 0.62 (p < 0.001)<br>before training: unknown"
+    assert told == "Spearman with −distance: 0.62 (p &lt; 0.001)<br>before training: unknown"
     assert agreement_text(Agreement(-0.2, 0.5, 3)) == "−0.2 (p = 0.5)"
 
 

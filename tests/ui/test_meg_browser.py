@@ -4,6 +4,8 @@ import zipfile
 
 import numpy as np
 
+from tests.ui.page import choose_tab
+
 
 def test_from_a_recording_to_what_its_model_makes_of_it(visit_meg, fake_app, tmp_path):
     page = visit_meg(fake_app)
@@ -41,7 +43,7 @@ def test_from_a_recording_to_what_its_model_makes_of_it(visit_meg, fake_app, tmp
     page.wait_for_state("Stopped")
     # Another page of the same browser goes on with it.
     page.page.reload()
-    page.page.get_by_role("tab", name="MEG").click()
+    choose_tab(page.page, "MEG")
     facts.get_by_text("102 sensors").wait_for()
     page.step("3 Pre-train")
     page.wait_for_state("Stopped")

@@ -1,5 +1,7 @@
 """The tab "Runs" in a real browser, on a phone in the dark, with every state of "MEG" on the way there."""
 
+from tests.ui.page import choose_tab
+
 
 def test_nothing_serious_for_axe_and_runs_are_their_owners(visit_meg, fake_app):
     page = visit_meg(fake_app, theme="dark", width=390)
@@ -11,7 +13,7 @@ def test_nothing_serious_for_axe_and_runs_are_their_owners(visit_meg, fake_app):
 
     page.open_runs()
     page.page.get_by_role("heading", name="No runs yet").wait_for()
-    page.page.get_by_role("tab", name="MEG").click()
+    choose_tab(page.page, "MEG")
     page.simulate()
     page.page.locator("#recording-figures .js-plotly-plot").first.wait_for()
     check()
@@ -37,7 +39,7 @@ def test_nothing_serious_for_axe_and_runs_are_their_owners(visit_meg, fake_app):
     assert "max_steps" in page.page.locator("#runs-settings").inner_text()
     page.page.locator("#runs-files a[download='metrics.jsonl']").first.wait_for()
     check()
-    page.page.get_by_role("tab", name="MEG").click()
+    choose_tab(page.page, "MEG")
     page.step("3 Pre-train")
     page.wait_for_state("Finished")
     page.step("4 Use")

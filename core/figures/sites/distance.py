@@ -1,5 +1,6 @@
 """Similarity of sites against the distance between them, learned and before training."""
 
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def distance_figure(found: SiteFindings) -> Figure | None:
 
 def _told(found: SiteFindings) -> str:
     learned, before = agreement_text(found.distance), agreement_text(found.untrained_distance)
-    return f"Spearman with −distance: {learned}<br>before training: {before}"
+    return f"Spearman with −distance: {escape(learned)}<br>before training: {escape(before)}"
 
 
 def _pairs(distances: np.ndarray, values: np.ndarray, name: str, colour: str) -> list[dict[str, Any]]:
