@@ -88,7 +88,7 @@ class FakeSitesTasks(FakeMegTasks):
         rate = 16_000.0 if path.suffix == ".wav" else 128.0
         warnings = () if placed else (f"{path.name} has no positions. Give --montage or a table of sites.",)
         return SiteDescription(
-            str(path), "EDF", sites, sites.positions[:, :2] / 0.09, ("",) * n, rate, 124.0,
+            str(path), "EDF", sites, sites.positions[:, :2] / 0.09, ("",) * n, rate, 48.0,
             {"EOG<1>": "no brain signal by its name"}, simulated, warnings,
         )  # fmt: skip
 

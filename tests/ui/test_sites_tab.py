@@ -91,7 +91,7 @@ def test_what_is_in_a_recording_is_told_and_a_montage_gives_it_places(parts, tmp
     made = parts()
     study_id, card, results, about, figures, montage, run_id = read(made, written(tmp_path, "rest.edf"))
     assert (card.visible, results.visible, montage, run_id) == (False, True, "", "")
-    for told in ("24 sites", "24 EEG", "0 of 24 known", "EOG&lt;1&gt;", "2 min 4 s at 128 Hz", "Choose a montage."):
+    for told in ("24 sites", "24 EEG", "0 of 24 known", "EOG&lt;1&gt;", "48 s at 128 Hz", "Choose a montage."):
         assert told in about
     assert SIMULATED not in about
     assert "--montage" not in about
@@ -121,7 +121,7 @@ def test_the_simulated_recording_says_so(parts):
         ("data.npy", "fast", {}, "Got the sampling rate 'fast'; expected a number of Hz"),
         ("places.tsv", "", {}, "Found no recording in places.tsv"),
         ("rest.edf", "", {"max_upload_mb": 1e-6}, "this app takes up to 1e-06 MB"),
-        ("rest.edf", "", {"max_minutes": 1}, "rest.edf is 2 min 4 s long"),
+        ("rest.edf", "", {"max_minutes": 0.5}, "rest.edf is 48 s long"),
     ],
 )
 def test_what_cannot_be_read_is_said(parts, tmp_path, name, rate, limits, told):
