@@ -27,7 +27,9 @@ def test_from_a_recording_to_what_was_learned_of_its_sites(visit_sites, fake_app
     page.click_graph("#learned-maps figure:nth-child(1) .js-plotly-plot", "l.xaxis.l2p(d.x[4])", "l.yaxis.l2p(d.y[4])")
     page.wait_until(lambda: page.site() == "E5")
     assert "Most alike to E5" in page.page.locator("#learned-near").inner_text()
-    page.click_graph("#learned-matrices figure:nth-child(1) .js-plotly-plot", "l.xaxis._length / 2", "l.yaxis._length / 48")
+    page.click_graph(
+        "#learned-matrices figure:nth-child(1) .js-plotly-plot", "l.xaxis._length / 2", "l.yaxis._length / 48"
+    )
     page.wait_until(lambda: page.site() == "E24")
     assert page.serious_faults() == []
 
