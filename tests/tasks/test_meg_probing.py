@@ -383,10 +383,8 @@ def test_heads_are_told_apart_by_name_or_by_the_file(checkpoint, simulated, tmp_
     plain.write_bytes(simulated[3].read_bytes())
     assert who_and_when(simulated[3]) == ("1", "1")
     assert who_and_when(plain) == ("sim-001", "")
-    found = probe_meg(
-        ProbeRequest(str(checkpoint), simulated, target="subject", device="cpu", controls=("band-power",)),
-        ignore_progress,
-    )
+    request = ProbeRequest(str(checkpoint), simulated, "subject", 2.0, device="cpu", controls=("band-power",))
+    found = probe_meg(request, ignore_progress)
     assert found.classes == ("0", "1")
     assert score_of(found, "band-power").score > 0.9
 
