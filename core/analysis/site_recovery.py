@@ -7,9 +7,7 @@ import numpy as np
 
 from core.analysis.scores import confusion, uar
 from core.analysis.sites import unit_sites
-
-SAME_PLACE = 1e-3
-"""Metres within which two sensors are at one place: the coils of a MEG triplet lie within a tenth of a millimetre."""
+from core.sites.table import SAME_PLACE_METRES
 
 MIDLINE_SHARE = 0.05
 """Of the largest distance from the midline, below which a site belongs to neither side: 4 mm on a head."""
@@ -53,11 +51,11 @@ def hemispheres(positions: np.ndarray) -> np.ndarray:
 
 
 def places_of(positions: np.ndarray) -> np.ndarray:
-    """Number places (sites,): sensors closer than SAME_PLACE share one; a site without position has its own."""
+    """Number places (sites,): sensors closer than SAME_PLACE_METRES share one; a site without position has its own."""
     from scipy.sparse.csgraph import connected_components
 
     gaps = np.linalg.norm(positions[:, None] - positions[None, :], axis=-1)
-    return np.asarray(connected_components(np.nan_to_num(gaps, nan=np.inf) <= SAME_PLACE, directed=False)[1])
+    return np.asarray(connected_components(np.nan_to_num(gaps, nan=np.inf) <= SAME_PLACE_METRES, directed=False)[1])
 
 
 def learnable_labels(labels: np.ndarray, places: np.ndarray, k: int) -> np.ndarray:

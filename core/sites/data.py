@@ -16,8 +16,9 @@ from core.errors import DataError, InputError
 from core.meg.segments import first_of_each, short_names
 from core.records import to_plain
 from core.sites.correlation import BandSignal, Correlation
+from core.sites.names import listed
 from core.sites.patches import Plan, PowerMap, flat_channels, map_power, prepared_blocks
-from core.sites.recordings import SiteRecording, listed, open_site_recording
+from core.sites.recordings import SiteRecording, open_site_recording
 from core.sites.site_data import Stretch
 from core.sites.site_input import PatchSettings, SiteInput
 from core.sites.split import Columns, SplitPlan, split_columns

@@ -10,9 +10,9 @@ import numpy as np
 from core.arrays import OnProgress, ignore_progress
 from core.errors import DataError, InputError
 from core.sites.data import Mapped, standardised, without_flat
-from core.sites.names import clean_names
+from core.sites.names import clean_names, listed
 from core.sites.patches import Plan, PowerMap, map_power
-from core.sites.recordings import SiteRecording, listed, open_site_recording
+from core.sites.recordings import SiteRecording, open_site_recording
 from core.sites.site_input import SiteInput
 from core.sites.table import Grouping, channels_as_sites, known_as_sites
 

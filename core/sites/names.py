@@ -9,6 +9,9 @@ _NOT_BRAIN = re.compile(
     re.IGNORECASE,
 )
 
+NAMED = 8
+"""Names in a sentence."""
+
 
 def is_no_brain_signal(name: str) -> bool:
     """Whether a channel that its file calls EEG is named as something else: formats such as EDF know no types."""
@@ -40,3 +43,9 @@ def clean_names(names: Sequence[str], known: Iterable[str] = ()) -> tuple[str, .
 def _key(name: str) -> str:
     plain = re.sub(r"^eeg(?=[\s_-])|-(?:ref|le|ar|avg)$", "", name.strip(" .").lower())
     return re.sub(r"[\s._]", "", plain)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names for a sentence."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

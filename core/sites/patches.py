@@ -19,7 +19,8 @@ import numpy as np
 
 from core.arrays import OnProgress, Progress, ignore_progress
 from core.errors import DataError, InputError, OutputError
-from core.sites.recordings import SiteRecording, listed
+from core.sites.names import listed
+from core.sites.recordings import SiteRecording
 from core.sites.site_input import PatchSettings
 
 FLOOR = 1e-6

@@ -8,6 +8,10 @@ from core.records import from_plain, to_plain
 from core.sites.site_input import SiteInput
 
 EXTRACTOR = "wav2vec2_2d"
+SITES_FILE = "sites.npz"
+"""In a checkpoint: ``untrained`` (sites, dim) float32, the embeddings before the first step; ``signal_correlation``
+(sites, sites) float64, NaN where unknown; ``seen`` (sites,) int64, training grids that showed each site."""
+
 _TYPE = "feature_extractor_type"
 
 

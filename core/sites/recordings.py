@@ -18,7 +18,7 @@ import numpy as np
 
 from core.errors import DataError, InputError, OutputError
 from core.sensors import MEG_KINDS, Sensors
-from core.sites.names import clean_names, is_no_brain_signal
+from core.sites.names import clean_names, is_no_brain_signal, listed
 
 if TYPE_CHECKING:
     from mne.io import BaseRaw
@@ -38,7 +38,6 @@ _FAMILY_NAMES = {"meg": "MEG", "ieeg": "intracranial", "eeg": "EEG"}
 
 _FARTHEST = 1.0
 """Metres; no site is farther from the middle of a head, and a microphone that is needs a table."""
-_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -282,12 +281,6 @@ def _named(path: Path, left_out: dict[str, str]) -> tuple[str, ...]:
         f"{path.name}: left out as {reason}: {listed([name for name, why in left_out.items() if why == reason])}."
         for reason in reasons
     )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some names for a sentence."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _beside(path: Path, raw: BaseRaw, taken: Sequence[str]) -> tuple[str, ...]:

@@ -15,13 +15,13 @@ import numpy as np
 
 from core.errors import DataError, InputError
 from core.sensors import Sensors
-from core.sites.names import clean_names
+from core.sites.names import clean_names, listed
 
 COLUMNS = ("name", "x", "y", "z", "region", "site")
 _UNKNOWN = ("", "n/a", "nan")
 _FARTHEST = 1.0
 SAME_PLACE_METRES = 1e-3
-_NAMED = 8
+"""Metres within which two sensors are at one place: the coils of a MEG triplet lie within a tenth of a millimetre."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class SiteTable:
         lacking = [name for name in names if name not in self.rows]
         if lacking:
             raise DataError(
-                f"{self.path} lacks {len(lacking)} of {len(names)} channels of {recording}: {_listed(lacking)}. Add a "
+                f"{self.path} lacks {len(lacking)} of {len(names)} channels of {recording}: {listed(lacking)}. Add a "
                 "row for each, or mark those channels as bad in the recording."
             )
         rows = [self.rows[name] for name in names]
@@ -233,8 +233,3 @@ def _mean_place(rows: Sequence[Row], sensors: Sensors, indices: Sequence[int]) -
 
 def _region(rows: Sequence[Row], indices: Sequence[int]) -> str:
     return next((rows[index].region for index in indices if rows[index].region), "")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -7,7 +7,7 @@ import numpy as np
 
 from core.errors import DataError
 from core.sensors import Sensors
-from core.sites.recordings import listed
+from core.sites.names import listed
 from core.sites.table import Grouping
 
 AGREES_METRES = 0.005

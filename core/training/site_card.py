@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from core.sites.preprocessor import to_preprocessor
+from core.sites.preprocessor import SITES_FILE, to_preprocessor
 from core.training.site_presets import describe_grid
 from core.training.site_settings import SiteSettings
 from core.training.site_watch import npz_bytes, site_embeddings
@@ -16,10 +16,6 @@ from core.training.site_windows import TrainingGrids
 
 if TYPE_CHECKING:
     from core.sites.site_data import SiteData
-
-SITES_FILE = "sites.npz"
-"""In a checkpoint: ``untrained`` (sites, dim) float32, the embeddings before the first step; ``signal_correlation``
-(sites, sites) float64, NaN where unknown; ``seen`` (sites,) int64, training grids that showed each site."""
 
 SIMULATED = (
     "**Trained on simulated recordings**: what it knows of sites is what the simulation puts into them. For trying "

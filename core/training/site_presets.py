@@ -2,11 +2,11 @@
 
 from core.errors import InputError
 from core.sites.site_input import REFERENCES, SPACINGS
+from core.sites.split import SPLITS
 from core.training.settings_reader import SettingsReader
 from core.training.site_settings import SiteSettings
 
 PRESETS = ("tiny", "small")
-SPLITS = ("time", "recording")
 
 
 def _check_grid(settings: SiteSettings, where: str) -> None:

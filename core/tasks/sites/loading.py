@@ -11,13 +11,13 @@ from core.checkpoints.find import find_model
 from core.checkpoints.load import load_model
 from core.errors import CheckpointError, DataError
 from core.records import from_plain
+from core.sites.preprocessor import SITES_FILE
 from core.sites.site_input import SiteInput
 
 if TYPE_CHECKING:
     from core.models.loaded import LoadedModel
 
 MODEL_TYPE = "wav2vec2_2d"
-SITES_FILE = "sites.npz"
 _TYPE = "feature_extractor_type"
 
 
