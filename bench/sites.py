@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -40,7 +41,7 @@ class Bench:
     eeg: Path | None
     montage: str
     preset: str
-    overrides: Sequence[str]
+    overrides: tuple[str, ...]
     seeds: int
 
     @property
@@ -50,11 +51,12 @@ class Bench:
             raise SystemExit("The parts eeg, single and control need --eeg FILE.")
         return self.eeg
 
-    def train(self, what: str, data: Path, seed: int, *more: str, **other: Any) -> tasks.PretrainResult:
+    @cache  # noqa: B019 - the parts eeg and control look at the same trainings; a bench lives as long as the program
+    def train(self, data: Path, seed: int, *more: str, **other: Any) -> tasks.PretrainResult:
         """Train once."""
         settings = tasks.read_site_settings(self.preset, [*self.overrides, *more, f"seed={seed}"])
-        request = tasks.SiteTrainRequest((data,), self.folder / f"{what}-{seed}", settings, **other)
-        return tasks.train_sites(request)
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        return tasks.train_sites(tasks.SiteTrainRequest((data,), folder / "run", settings, **other))
 
 
 def eeg(bench: Bench) -> Iterator[Row]:
@@ -64,7 +66,7 @@ def eeg(bench: Bench) -> Iterator[Row]:
 
 def single(bench: Bench) -> Iterator[Row]:
     """The real recording, one site in a grid: what each site's own statistics teach."""
-    alone = replace(bench, overrides=[*bench.overrides, "sites_per_grid=1", "mask_columns=4"], seeds=1)
+    alone = replace(bench, overrides=(*bench.overrides, "sites_per_grid=1", "mask_columns=4"), seeds=1)
     yield from _geometry(alone, "EEG, one site in a grid", bench.recording, montage=bench.montage)
 
 
@@ -78,7 +80,7 @@ def meg(bench: Bench) -> Iterator[Row]:
 def _geometry(bench: Bench, what: str, data: Path, **other: Any) -> Iterator[Row]:
     rhos = []
     for seed in range(bench.seeds):
-        result = bench.train(what, data, seed, **other)
+        result = bench.train(data, seed, **other)
         found = tasks.site_similarity(tasks.SimilarityRequest(str(tasks.trained_checkpoint(result))))
         assert found.distance is not None and found.untrained_distance is not None
         rhos.append(found.distance.spearman)
@@ -100,7 +102,7 @@ def control(bench: Bench) -> Iterator[Row]:
     """The same grids with and without knowing their sites."""
     kinds = {"with spatial embedding": (), "without": ("use_spatial_embedding=false",)}
     for what, more in kinds.items():
-        runs = [bench.train(what, bench.recording, seed, *more, montage=bench.montage) for seed in range(bench.seeds)]
+        runs = [bench.train(bench.recording, seed, *more, montage=bench.montage) for seed in range(bench.seeds)]
         found = [run.metrics for run in runs]
         yield Row(f"EEG, {what}: held-out contrastive accuracy", _spread(found), "with above without")
 
@@ -109,7 +111,7 @@ def noise(bench: Bench) -> Iterator[Row]:
     """Thirty-two channels of white noise that know nothing of each other."""
     path = bench.folder / "noise.npy"
     np.save(path, np.random.default_rng(0).standard_normal((32, 128 * 124)))
-    found = [bench.train("noise", path, seed, numpy_rate=128.0).metrics for seed in range(bench.seeds)]
+    found = [bench.train(path, seed, numpy_rate=128.0).metrics for seed in range(bench.seeds)]
     yield Row("white noise, 32 sites: held-out contrastive accuracy", _spread(found), "chance")
 
 
@@ -138,7 +140,7 @@ def main() -> None:
     args = parser.parse_args()
     parts = {"eeg": eeg, "meg": meg, "single": single, "control": control, "noise": noise}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), args.eeg, args.montage, args.preset, args.set, args.seeds)
+        bench = Bench(Path(folder), args.eeg, args.montage, args.preset, tuple(args.set), args.seeds)
         print_table((row for name in args.parts.split(",") for row in parts[name](bench)), args.json)
 
 

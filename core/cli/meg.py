@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli import console, options
+from core.cli.trained import trained
 from core.errors import InputError
 
 if TYPE_CHECKING:
@@ -219,28 +220,11 @@ def _preparation(args: argparse.Namespace) -> "Preparation":
 def pretrain(args: argparse.Namespace) -> int:
     """Train, and print the checkpoint's folder."""
     from core import tasks
-    from core.arrays import ignore_progress
-    from core.embed.team import is_main_process
-    from core.records import to_plain
-    from core.training.runs import STOPPED
 
     settings = _pretrain_settings(args)
     folder = args.output_dir or args.run_folder or Path("runs") / settings.name
     request = tasks.PretrainRequest(settings, folder, args.resume or args.run_folder is not None, args.until)
-    speaks = is_main_process()
-    if not speaks:
-        logging.getLogger("core").setLevel(logging.ERROR)  # what the first process says is said once
-    result = tasks.pretrain_meg(request, console.progress() if speaks else ignore_progress, args.run_folder)
-    if not speaks:
-        return 0
-    if args.json:
-        console.emit_json(to_plain(result))
-    else:
-        console.emit_paths([tasks.trained_checkpoint(result)])
-    if result.facts.get("stopped"):
-        log.error("Stopped after step %d; --resume goes on with it.", result.step)
-        return STOPPED
-    return 0
+    return trained(lambda on_progress: tasks.pretrain_meg(request, on_progress, args.run_folder), as_json=args.json)
 
 
 def _pretrain_settings(args: argparse.Namespace) -> "PretrainSettings":

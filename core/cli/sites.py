@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli import console, options
+from core.cli.trained import trained
 from core.errors import InputError
 
 if TYPE_CHECKING:
@@ -124,10 +125,6 @@ def _pair(text: str) -> tuple[str, str]:
 def train(args: argparse.Namespace) -> int:
     """Train, and print the checkpoint's folder."""
     from core import tasks
-    from core.arrays import ignore_progress
-    from core.embed.team import is_main_process
-    from core.records import to_plain
-    from core.training.runs import STOPPED
 
     changes = [*args.overrides, *([] if args.seed is None else [f"seed={args.seed}"])]
     request = tasks.SiteTrainRequest(
@@ -140,20 +137,7 @@ def train(args: argparse.Namespace) -> int:
         resume=args.resume or args.run_folder is not None,
         until=args.until,
     )
-    speaks = is_main_process()
-    if not speaks:
-        logging.getLogger("core").setLevel(logging.ERROR)  # what the first process says is said once
-    result = tasks.train_sites(request, console.progress() if speaks else ignore_progress, args.run_folder)
-    if not speaks:
-        return 0
-    if args.json:
-        console.emit_json(to_plain(result))
-    else:
-        console.emit_paths([tasks.trained_checkpoint(result)])
-    if result.facts.get("stopped"):
-        log.error("Stopped after step %d; --resume goes on with it.", result.step)
-        return STOPPED
-    return 0
+    return trained(lambda on_progress: tasks.train_sites(request, on_progress, args.run_folder), as_json=args.json)
 
 
 def similarity(args: argparse.Namespace) -> int:

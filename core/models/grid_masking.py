@@ -42,7 +42,7 @@ class BlockRule(TokenRule):
         grid: Of the tokens.
         fraction: Share of a grid's tokens that is masked.
         rows: Of a block; with several sites in a grid a block has all rows of one, whatever this says.
-        columns: Of a block.
+        columns: Of a block; one as wide as the grid hides a site, or rows of it, from end to end.
         negatives: Other masked tokens of the grid that each is told apart from, at most.
     """
 
@@ -83,9 +83,12 @@ class BlockRule(TokenRule):
 
     @property
     def _places(self) -> tuple[int, int]:
-        """Rows and columns of places where a block can begin, those over the edge of a site included."""
+        """Rows and columns of places where a block can begin, those over the edge of a site included.
+
+        A block as long as the site itself has one place: begun anywhere, it would leave a part of most sites in view.
+        """
         units, (rows, columns) = self._units, self._block
-        return units.rows + rows - 1, units.columns + columns - 1
+        return _places(units.rows, rows), _places(units.columns, columns)
 
     def count(self, n_tokens: int) -> int:
         """Tokens that are masked in each grid.
@@ -106,6 +109,10 @@ class BlockRule(TokenRule):
         """See :func:`compute_block_mask`."""
         self.count(n_tokens)
         return compute_block_mask(len(noise), self, noise=noise)
+
+
+def _places(length: int, block: int) -> int:
+    return 1 if block == length else length + block - 1
 
 
 def compute_block_mask(
@@ -129,8 +136,10 @@ def compute_block_mask(
     if noise is None:
         noise = torch.rand((batch, rule.noise_columns(rule.grid.n_tokens)), generator=generator)
     arrivals = noise[:, 1:].reshape(batch * rule.grid.sites, 1, *rule._places)
-    # A unit is covered when the first of the blocks over it arrives.
-    covered_at = -functional.max_pool2d(-arrivals, rule._block, stride=1)
+    # A unit is covered when the first of the blocks over it arrives; where there is one place, that block covers all.
+    block = tuple(1 if places == 1 else size for places, size in zip(rule._places, rule._block, strict=True))
+    covered_at = -functional.max_pool2d(-arrivals, block, stride=1)
+    covered_at = covered_at.expand(-1, -1, rule._units.rows, rule._units.columns)
     # All units of a block have one time: a stable sort takes the last block's in order, so that they stay together.
     first = covered_at.reshape(batch, -1).argsort(dim=1, stable=True)[:, : rule._n_units]
     units = torch.zeros(batch, rule._units.n_tokens, dtype=torch.bool, device=noise.device).scatter_(1, first, True)

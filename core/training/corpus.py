@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.audio.resample import resample_blocks
 from core.audio.signal import open_signal
 
 SAMPLING_RATE = 16_000
@@ -20,11 +21,24 @@ INT16_SCALE = 32_767
 
 @dataclass(frozen=True)
 class Source:
-    """One file to put into a corpus. ``group`` is the speaker or reader: groups are never split."""
+    """One file to put into a corpus.
+
+    Attributes:
+        path: Of the file.
+        corpus: It belongs to.
+        group: The speaker or reader: groups are never split.
+        speed: To play it at, as on a tape: faster is higher too, and shorter.
+    """
 
     path: Path
     corpus: str
     group: str
+    speed: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Unique in its corpus."""
+        return self.path.stem if self.speed == 1.0 else f"{self.path.stem}@{self.speed:g}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class Clip:
     sha256: str
     start: int
     n_samples: int
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,17 +69,25 @@ class Corpus:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the sorted SHA-256 of the files: the same for the same data, whatever its order."""
-        return hashlib.sha256("\n".join(sorted(clip.sha256 for clip in self.clips)).encode()).hexdigest()
+        return hashlib.sha256("\n".join(sorted({clip.sha256 for clip in self.clips})).encode()).hexdigest()
+
+    @property
+    def recordings(self) -> list[Clip]:
+        """The clips at their own speed."""
+        return [clip for clip in self.clips if clip.speed == 1.0]
 
     def hours(self) -> float:
-        """Length of the whole corpus in hours."""
-        return sum(clip.n_samples for clip in self.clips) / SAMPLING_RATE / 3600
+        """Length of all recordings, each once, in hours."""
+        return sum(clip.n_samples for clip in self.recordings) / SAMPLING_RATE / 3600
 
 
-def read_mono(path: Path) -> np.ndarray:
-    """Read a file as float32 mono at 16 kHz, shape ``(time,)``."""
+def read_mono(path: Path, speed: float = 1.0) -> np.ndarray:
+    """Read a file as float32 mono at 16 kHz, shape ``(time,)``, played at ``speed`` as on a tape."""
     with open_signal(path, SAMPLING_RATE) as signal:
-        return signal.read(0, signal.n_samples)
+        samples = signal.read(0, signal.n_samples)
+    if speed == 1.0:
+        return samples
+    return np.concatenate(list(resample_blocks([samples], round(SAMPLING_RATE * speed), SAMPLING_RATE)))
 
 
 def build_corpus(sources: Iterable[Source], folder: Path) -> Corpus:
@@ -90,9 +113,9 @@ def _write_audio(sources: Iterable[Source], path: Path) -> list[Clip]:
     position = 0
     with path.open("wb") as stream:
         for source in sources:
-            samples = np.round(np.clip(read_mono(source.path), -1, 1) * INT16_SCALE).astype(np.int16)
+            samples = np.round(np.clip(read_mono(source.path, source.speed), -1, 1) * INT16_SCALE).astype(np.int16)
             digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
-            clips.append(Clip(source.path.stem, source.corpus, source.group, digest, position, len(samples)))
+            clips.append(Clip(source.name, source.corpus, source.group, digest, position, len(samples), source.speed))
             stream.write(samples.tobytes())
             position += len(samples)
     return clips

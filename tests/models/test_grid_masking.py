@@ -10,20 +10,24 @@ from core.models.masking import mask_noise
 
 ONE_SITE = BlockRule(TokenGrid(1, 9, 12), 0.5, 3, 4, negatives=5)
 MANY_SITES = BlockRule(TokenGrid(5, 2, 12), 0.4, 1, 4, negatives=5)
-RULES = (ONE_SITE, MANY_SITES)
+WHOLE_SITES = BlockRule(TokenGrid(8, 2, 6), 0.5, 1, 6, negatives=5)
+RULES = (ONE_SITE, MANY_SITES, WHOLE_SITES)
 
 
 def looped_mask(noise, rule):
     """One grid's mask, block by block in plain loops: witness for the vectorised one."""
     sites, rows, columns = rule.grid.sites, rule.grid.rows, rule.grid.columns
     n_rows, high = (rows, rule.rows) if sites == 1 else (1, 1)  # of several sites a block has all rows
-    shape = (sites, n_rows + high - 1, columns + rule.columns - 1)
+    wide = rule.columns
+    # A block as wide as the grid has one place, from end to end; its right end is the last column.
+    shape = (sites, n_rows + high - 1, 1 if wide == columns else columns + wide - 1)
     covered = np.zeros((sites, n_rows, columns), dtype=bool)
     wanted = round(rule.fraction * covered.size)
     for place in np.argsort(noise[1:]):
         site, bottom, right = np.unravel_index(place, shape)
+        right = columns - 1 if wide == columns else right
         for row in range(max(bottom - high + 1, 0), min(bottom + 1, n_rows)):
-            for column in range(max(right - rule.columns + 1, 0), min(right + 1, columns)):
+            for column in range(max(right - wide + 1, 0), min(right + 1, columns)):
                 if covered.sum() < wanted:
                     covered[site, row, column] = True
     turned = covered[::-1, ::-1, ::-1] if noise[0] < 0.5 else covered
@@ -61,6 +65,14 @@ def test_a_block_hides_all_rows_of_a_site_and_nothing_of_the_next():
     inside = whole.amax(dim=1) == 4  # one block that no edge has cut
     assert inside.float().mean() > 0.5
     assert ((whole[inside] > 0).sum(dim=1) == 1).all()
+
+
+def test_blocks_as_wide_as_the_grid_hide_whole_sites():
+    """Begun anywhere, such blocks left a part of most sites in view, which told what was hidden of them."""
+    mask = compute_block_mask(100, WHOLE_SITES, torch.Generator().manual_seed(0)).view(100, 8, 12)
+    assert torch.equal(mask.any(dim=2), mask.all(dim=2))
+    assert (mask.all(dim=2).sum(dim=1) == 4).all()
+    assert (mask.all(dim=2).float().mean(dim=0) - 0.5).abs().max() < 0.2  # every site as often as the others
 
 
 def test_spans_do_not_go_on_in_the_next_row():

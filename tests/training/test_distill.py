@@ -245,3 +245,15 @@ def test_the_fingerprint_ignores_order_and_sees_content(corpus):
     turned = corpora.Corpus(corpus.clips[::-1], corpus.audio)
     assert turned.fingerprint == corpus.fingerprint
     assert corpora.Corpus(corpus.clips[1:], corpus.audio).fingerprint != corpus.fingerprint
+
+
+def test_a_recording_played_faster_is_higher_shorter_and_counted_once(tmp_path):
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000)
+    soundfile.write(tmp_path / "tone.flac", tone, 16_000)
+    sources = [corpora.Source(tmp_path / "tone.flac", "made", "speaker", speed) for speed in (1.0, 1.25)]
+    made = corpora.build_corpus(sources, tmp_path / "corpus")
+    faster = made.samples(made.clips[1])
+    peak = np.argmax(np.abs(np.fft.rfft(faster))) * 16_000 / len(faster)
+    assert (made.clips[1].name, len(faster), peak) == ("tone@1.25", 12_800, 1250)
+    assert made.recordings == [made.clips[0]] and made.hours() == pytest.approx(1 / 3600)
+    assert made.fingerprint == corpora.build_corpus(sources[:1], tmp_path / "one").fingerprint
