@@ -117,6 +117,13 @@ def places_as_sites(sensors: Sensors, regions: tuple[str, ...]) -> Grouping:
     return Grouping(sites, tuple(regions[own[0]] for own in members), tuple(map(tuple, members)))
 
 
+def share_places(sensors: Sensors) -> bool:
+    """Whether several sensors stand at one place, as the triplets of a Neuromag helmet do."""
+    if not np.isfinite(sensors.positions).all(axis=1).any():
+        return False
+    return len(places_as_sites(sensors, ("",) * len(sensors)).sites) < len(sensors)
+
+
 def _place_name(names: Sequence[str]) -> str:
     """``MEG011x`` of MEG0111, MEG0112 and MEG0113; else the first one's."""
     same = (letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False)))
