@@ -28,7 +28,7 @@ from core.sites.table import (
     SiteTable,
     channels_as_sites,
     known_as_sites,
-    places_of,
+    channels_by_place,
     read_site_table,
     share_places,
 )
@@ -280,7 +280,7 @@ def _groupings(
         return [table.group(one.sites, name) for one, name in zip(recordings, names, strict=True)]
     if sites == "channels":
         return [channels_as_sites(one.sites, one.regions) for one in recordings]
-    places = places_of([one.sites for one in recordings])
+    places = channels_by_place([one.sites for one in recordings])
     return [known_as_sites(one.sites, one.regions, places) for one in recordings]
 
 

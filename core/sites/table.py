@@ -125,7 +125,7 @@ def share_places(sensors: Sensors) -> bool:
     return len(places_as_sites(sensors, ("",) * len(sensors)).sites) < len(sensors)
 
 
-def places_of(recordings: Sequence[Sensors]) -> dict[str, tuple[str, ...]]:
+def channels_by_place(recordings: Sequence[Sensors]) -> dict[str, tuple[str, ...]]:
     """The channels at each place over all recordings, by the place's name.
 
     A recording in which sensors of a place are bad has that place all the same, under the same name.

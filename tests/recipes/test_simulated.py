@@ -37,7 +37,7 @@ def test_a_meg2vec_is_simulated_trained_probed_and_goes_on(tmp_path, monkeypatch
 
 
 def test_sites_are_simulated_trained_and_measured(tmp_path):
-    small = ("grid_width=8", "sites_per_grid=4", "mask_columns=2", "eval_windows=2", "batch_size=2")
+    small = ("grid_width=8", "sites_per_grid=4", "mask_columns=2", "eval_windows=2", "batch_size=16")
     recipe = wav2vec2_2d_small.Recipe("tiny", (*STEPS, *small), (20,), 30.0)
     folder = wav2vec2_2d_small.run(tmp_path / "work", tmp_path / "checkpoints", recipe)
     training, card = contents(folder)
