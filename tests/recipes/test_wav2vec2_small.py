@@ -14,7 +14,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from core.checkpoints.load import load_model
 from core.errors import InputError
-from core.recipes import speech_data
+from core.recipes import speech_data, speech_evaluation
 from core.recipes import wav2vec2_small as recipe_module
 from core.training.distill import CONV_KERNELS, CONV_STRIDES, CropSettings
 from core.training.loop import LoopSettings
@@ -71,7 +71,7 @@ def write_teacher(folder):
 def test_one_command_trains_resumes_and_exports(data, tmp_path, monkeypatch):
     row = {"model": "it", "scores": [0.5], "chosen": 0.5, "interval": [0.4, 0.6]}
     table = {"title": "T", "note": "", "measure": "UAR", "n": 1, "groups": "1", "chance": 0.5, "rows": [row]}
-    monkeypatch.setattr(recipe_module.speech_evaluation, "evaluate", lambda *arguments: [table])
+    monkeypatch.setattr(speech_evaluation, "evaluate", lambda *arguments: [table])
     crops = CropSettings(crop_seconds=(0.5,), length_weights=(1.0,), seconds_per_batch=1.0)
     recipe = recipe_module.Recipe(LoopSettings(updates=3, checkpoint_every=2, warmup=1), crops)
     work, output = tmp_path / "work", tmp_path / "checkpoints"
