@@ -21,7 +21,7 @@ from core.training import corpus as corpora
 from core.training import distill
 from core.training.loop import Progress
 
-ENCODER: Mapping[str, Any] = {
+ENCODER: dict[str, Any] = {
     "hidden_size": 256,
     "num_hidden_layers": 6,
     "num_attention_heads": 4,
