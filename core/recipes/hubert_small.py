@@ -27,7 +27,6 @@ from core.training.masked_units import UnitMask, UnitPredictor, unit_step, unit_
 from core.training.units import FrameFeatures, UnitSettings, build_units, encoder_states, fingerprint, mfcc
 
 NAME = "hubert-small-units"
-CLEAN = {"noise_probability": 0.0, "babble_probability": 0.0, "tilt_probability": 0.0}
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +50,7 @@ class Recipe(speech_recipe.Speech):
     """
 
     iterations: tuple[Iteration, ...]
-    crops: distill.CropSettings = field(default_factory=lambda: distill.CropSettings(seconds_per_batch=48.0, **CLEAN))
+    crops: distill.CropSettings = field(default_factory=lambda: speech_recipe.clean_crops(seconds_per_batch=48.0))
     mask: UnitMask = field(default_factory=UnitMask)
     unit_layer: int = 3
 
@@ -107,7 +106,8 @@ class Place:
 def run(data: Path, work: Path, output: Path, recipe: Recipe) -> bool:
     """Prepare, train both iterations and export; return whether all updates are done."""
     material = speech_recipe.open_material(data, work, recipe)
-    features, trained = mfcc, []
+    features: FrameFeatures = mfcc
+    trained: list[Trained] = []
     with runs.stop_requests(work / "stop") as should_stop:
         for number in range(len(recipe.iterations)):
             trained.append(train(material, recipe, number, features, Place(work, should_stop)))

@@ -135,6 +135,17 @@ def open_material(data: Path, work: Path, speech: Speech) -> Material:
     return Material(corpus, speech)
 
 
+def clean_crops(seed: int = 0, seconds_per_batch: float = 32.0) -> distill.CropSettings:
+    """Crops as they were recorded: no noise, no other speech, no tilted spectrum."""
+    return distill.CropSettings(
+        seconds_per_batch=seconds_per_batch,
+        noise_probability=0.0,
+        babble_probability=0.0,
+        tilt_probability=0.0,
+        seed=seed,
+    )
+
+
 def training_facts(material: Material, progress: Progress) -> dict[str, Any]:
     """What the training.json of every recipe says of a run; each adds its recipe, settings, seed and parameters."""
     return {

@@ -61,9 +61,7 @@ def validation_batches(
     material: speech_recipe.Material, targets: distill.Targets, recipe: Recipe
 ) -> list[distill.Batch]:
     """Eight fixed clean batches of 32 s from the held-out speakers."""
-    clean = distill.CropSettings(
-        noise_probability=0.0, babble_probability=0.0, tilt_probability=0.0, seed=recipe.crops.seed + 1
-    )
+    clean = speech_recipe.clean_crops(recipe.crops.seed + 1)
     sampler = distill.CropSampler(material.corpus, material.held, targets, clean, recipe.corpus_weights)
     return [sampler.batch(index) for index in range(8)]
 
