@@ -74,7 +74,7 @@ def meg(bench: Bench) -> Iterator[Row]:
     """Simulated, on the sensors of a real helmet: its 102 places."""
     path = bench.folder / "simulated_meg.fif"
     tasks.simulate_meg(tasks.SimulateRequest(path, 240.0, seed=2009, subject=20))
-    yield from _geometry(bench, "simulated MEG, 102 places", path, sites="places")
+    yield from _geometry(bench, "simulated MEG, 102 places", path)
 
 
 def _geometry(bench: Bench, what: str, data: Path, **other: Any) -> Iterator[Row]:

@@ -58,9 +58,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="CKPT", help="folder of the run")
     parser.add_argument("--preset", default="tiny", metavar="P", help="tiny, small or a YAML file (default: tiny)")
     parser.add_argument(
-        "--sites", default="channels", metavar="WHICH",
-        help="channels; places, where those at one place are one site, as the triplets of a Neuromag helmet; or a .tsv "
-        "or .csv with the columns name and x, y, z, region, site (default: channels)",
+        "--sites", default="auto", metavar="WHICH",
+        help="channels; places, where those at one place are one site, as the triplets of a Neuromag helmet; auto, "
+        "which is places where sensors share them; or a .tsv or .csv with the columns name and x, y, z, region, site "
+        "(default: auto)",
     )  # fmt: skip
     _add_reading(parser)
     parser.add_argument(

@@ -3,6 +3,9 @@
 Spans over a flattened grid run on from the end of one row into the next. A block here is a rectangle of tokens. Where
 several simultaneous sites share a grid, a block hides all rows of one site over some columns, so that only that site's
 past and future and the other sites can tell what was there.
+
+Where blocks are as wide as the grid, whole sites are hidden, and a token is told apart from the hidden ones of its own
+moment: of other moments it could be told by what all sites have in common then, without knowing one from another.
 """
 
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from core.errors import InputError
-from core.models.masking import LEAST_MASKED, TokenRule
+from core.models.masking import LEAST_MASKED, TokenRule, negative_noise_columns, sample_negative_indices
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class BlockRule(TokenRule):
         fraction: Share of a grid's tokens that is masked.
         rows: Of a block; with several sites in a grid a block has all rows of one, whatever this says.
         columns: Of a block; one as wide as the grid hides a site, or rows of it, from end to end.
-        negatives: Other masked tokens of the grid that each is told apart from, at most.
+        negatives: Other masked tokens that each is told apart from, at most: of the same column where whole sites are
+            hidden and at least two tokens of each column, else of the grid.
     """
 
     grid: TokenGrid
@@ -75,11 +79,21 @@ class BlockRule(TokenRule):
         return (self.rows if self.grid.sites == 1 else 1), self.columns
 
     @property
+    def hides_sites(self) -> bool:
+        """Whether it hides some of several sites from end to end."""
+        return self.grid.sites > 1 and self.columns == self.grid.columns
+
+    @property
     def _n_units(self) -> int:
         """Units that are masked: the share to the nearest whole one, with two tokens at least and never all units."""
-        units = self._units.n_tokens
+        units, step = self._units.n_tokens, self.grid.columns if self.hides_sites else 1
         least = -(-LEAST_MASKED * units // self.grid.n_tokens)
-        return min(max(round(self.fraction * units), least), units - 1)
+        return min(max(round(self.fraction * units / step), -(-least // step)) * step, units - step)
+
+    @property
+    def _per_moment(self) -> int:
+        """Tokens that are hidden of each column; 0 where it is not the same number in all."""
+        return self._n_units // self.grid.columns * self.grid.rows if self.hides_sites else 0
 
     @property
     def _places(self) -> tuple[int, int]:
@@ -109,6 +123,29 @@ class BlockRule(TokenRule):
         """See :func:`compute_block_mask`."""
         self.count(n_tokens)
         return compute_block_mask(len(noise), self, noise=noise)
+
+    def negative_noise_columns(self, n_tokens: int) -> int:
+        """Those of each column's negatives, or of the grid's."""
+        if self._per_moment < LEAST_MASKED:
+            return super().negative_noise_columns(n_tokens)
+        return self.grid.columns * negative_noise_columns(self._per_moment, self.negatives)
+
+    def pick_negatives(self, mask: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Hidden tokens of the same column where there are any, else of the grid."""
+        if self._per_moment < LEAST_MASKED:
+            return super().pick_negatives(mask, noise)
+        batch, n_tokens = mask.shape
+        columns = self.grid.columns
+        noise = noise.reshape(batch * columns, -1)
+        picks = sample_negative_indices(_by_moment(mask, self.grid), self.negatives, noise=noise)
+        places = _by_moment(torch.arange(mask.numel(), device=mask.device).view(batch, n_tokens), self.grid)
+        found = places.flatten()[picks].unflatten(0, (batch, columns)).transpose(1, 2).flatten(1, 2)
+        return torch.where(mask[..., None], found, torch.arange(batch, device=mask.device)[:, None, None] * n_tokens)
+
+
+def _by_moment(values: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
+    """(batch, tokens, ...) to (batch * columns, tokens of a column, ...)."""
+    return values.unflatten(1, (-1, grid.columns)).transpose(1, 2).flatten(0, 1)
 
 
 def _places(length: int, block: int) -> int:

@@ -59,9 +59,17 @@ class TokenRule(ABC):
             InputError: Windows too short for the mask.
         """
         columns = self.noise_columns(n_tokens)
-        noise = mask_noise(seeds, columns + negative_noise_columns(self.count(n_tokens), self.negatives))
+        noise = mask_noise(seeds, columns + self.negative_noise_columns(n_tokens))
         mask = self.mask(noise[:, :columns], n_tokens)
-        return mask, sample_negative_indices(mask, self.negatives, noise=noise[:, columns:])
+        return mask, self.pick_negatives(mask, noise[:, columns:])
+
+    def negative_noise_columns(self, n_tokens: int) -> int:
+        """Random numbers that one window's negatives take."""
+        return negative_noise_columns(self.count(n_tokens), self.negatives)
+
+    def pick_negatives(self, mask: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """(windows, tokens, K) int64 as of :func:`sample_negative_indices`, from noise in [0, 1)."""
+        return sample_negative_indices(mask, self.negatives, noise=noise)
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ from core.sites.site_data import Stretch
 from core.sites.site_input import PatchSettings, SiteInput
 from core.sites.split import Columns, SplitPlan, split_columns
 from core.sites.statistics import pooled_statistics
-from core.sites.table import Grouping, SiteTable, channels_as_sites, places_as_sites, read_site_table
+from core.sites.table import Grouping, SiteTable, channels_as_sites, places_as_sites, read_site_table, share_places
 from core.sites.union import Union, union_of
 
 CLIP = 20.0
 """Standard deviations beyond which log power is cut, as for MEG."""
 
-WORDS = ("channels", "places")
+WORDS = ("auto", "channels", "places")
 """For ``sites``, beside the path of a table."""
 
 
@@ -41,7 +41,8 @@ class SiteDataSettings:
         patches: The grids.
         sampling_rate: Hz that recordings are brought to; 0 takes the first recording's.
         split: Which time trains.
-        sites: ``channels``, ``places`` (those at one place are one site), or the path of a table.
+        sites: ``channels``, ``places`` (those at one place are one site), ``auto`` (places where every recording has
+            several sensors at one, else channels), or the path of a table.
         montage: One of MNE's, for EEG without positions; empty for none.
         numpy_rate: Hz of ``.npy`` recordings that do not say it.
         family: ``meg``, ``ieeg`` or ``eeg``, for recordings that hold several; empty takes the first of these.
@@ -50,7 +51,7 @@ class SiteDataSettings:
     patches: PatchSettings = field(default_factory=PatchSettings)
     sampling_rate: float = 0.0
     split: SplitPlan = field(default_factory=SplitPlan)
-    sites: str = "channels"
+    sites: str = "auto"
     montage: str = ""
     numpy_rate: float | None = None
     family: str = ""
@@ -180,6 +181,7 @@ def open_site_data(
     table = None if settings.sites in WORDS else read_site_table(settings.sites)
     with ExitStack() as opened, ExitStack() as maps:
         recordings, notes = _open_all(paths, settings, opened)
+        settings = replace(settings, sites=kind_of_sites(settings.sites, recordings))
         ground = _ground(recordings, settings, table)
         correlation = Correlation(len(ground.union.sites))
         mapped = {}
@@ -249,6 +251,17 @@ def without_flat(recording: SiteRecording) -> SiteRecording:
     told = f"{recording.name}: left out as flat: {listed(names)}."
     left_out = recording.left_out | dict.fromkeys(names, "flat")
     return replace(recording.take(np.flatnonzero(~flat)), left_out=left_out, warnings=(*recording.warnings, told))
+
+
+def kind_of_sites(asked: str, recordings: Sequence[SiteRecording]) -> str:
+    """What ``auto`` comes to with these recordings; anything else as it was asked for.
+
+    Sensors of one place point in three directions and share little power, so that as sites of their own they are told
+    apart by where they point as much as by where they are.
+    """
+    if asked != "auto":
+        return asked
+    return "places" if all(share_places(one.sites) for one in recordings) else "channels"
 
 
 def _grouping(recording: SiteRecording, name: str, sites: str, table: SiteTable | None) -> Grouping:

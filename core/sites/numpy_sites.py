@@ -14,6 +14,7 @@ import numpy as np
 
 from core.errors import DataError, InputError
 from core.sensors import MEG_KINDS, Sensors
+from core.sites.metres import require_metres
 from core.sites.recordings import SiteRecording, open_meg_sites
 
 KINDS = ("eeg", "ecog", "seeg", *MEG_KINDS, "audio", "other")
@@ -127,7 +128,9 @@ def _sites(path: Path, told: _Told, n: int) -> Sensors:
     if len(set(names)) != n:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise DataError(f"{path.with_suffix('.json')} names two rows {', '.join(twice)}; give each its own name.")
-    return Sensors(names, told.kinds or ("other",) * n, _positions(path, told, n), np.full((n, 3), np.nan))
+    kinds, positions = told.kinds or ("other",) * n, _positions(path, told, n)
+    require_metres(positions, kinds, str(path.with_suffix(".json")))
+    return Sensors(names, kinds, positions, np.full((n, 3), np.nan))
 
 
 def _positions(path: Path, told: _Told, n: int) -> np.ndarray:

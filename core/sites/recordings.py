@@ -18,6 +18,7 @@ import numpy as np
 
 from core.errors import DataError, InputError, OutputError
 from core.sensors import MEG_KINDS, Sensors
+from core.sites.metres import FARTHEST
 from core.sites.names import clean_names, is_no_brain_signal, listed
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ MNE_SUFFIXES = (
 """What is read by MNE; ``.npy`` is an array, and everything else is sound."""
 
 _FAMILY_NAMES = {"meg": "MEG", "ieeg": "intracranial", "eeg": "EEG"}
-
-_FARTHEST = 1.0
-"""Metres; no site is farther from the middle of a head, and a microphone that is needs a table."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +328,7 @@ def _own_positions(path: Path, raw: BaseRaw, picks: list[int]) -> tuple[np.ndarr
     places = np.array([raw.info["chs"][index]["loc"][:3] for index in picks], dtype=np.float64).reshape(-1, 3)
     places[~np.isfinite(places).all(1) | (places == 0).all(1)] = np.nan
     far = float(np.nanmax(np.abs(places), initial=0.0))
-    if far > _FARTHEST:
+    if far > FARTHEST:
         places[:] = np.nan
         told = f"{path.name} places sites up to {far:.3g} m from the middle of the head; its positions are not used."
         return places, (told + " Correct their unit, or give a montage or a table.",)

@@ -15,11 +15,11 @@ import numpy as np
 
 from core.errors import DataError, InputError
 from core.sensors import Sensors
+from core.sites.metres import require_metres
 from core.sites.names import clean_names, listed
 
 COLUMNS = ("name", "x", "y", "z", "region", "site")
 _UNKNOWN = ("", "n/a", "nan")
-_FARTHEST = 1.0
 SAME_PLACE_METRES = 1e-3
 """Metres within which two sensors are at one place: the coils of a MEG triplet lie within a tenth of a millimetre."""
 
@@ -65,7 +65,7 @@ class SiteTable:
         """Turn a recording's channels into sites.
 
         Raises:
-            DataError: the table lacks some of its channels.
+            DataError: the table lacks some of its channels, or its positions are not in metres.
         """
         names = clean_names(sensors.names, self.rows)
         lacking = [name for name in names if name not in self.rows]
@@ -80,6 +80,7 @@ class SiteTable:
             members.setdefault(row.site, []).append(index)
         firsts = sensors.take([indices[0] for indices in members.values()])
         places = np.array([_mean_place(rows, sensors, indices) for indices in members.values()])
+        require_metres(places, firsts.kinds, f"{self.path}, {recording}")
         regions = tuple(_region(rows, indices) for indices in members.values())
         sites = Sensors(tuple(members), firsts.kinds, places, firsts.orientations, firsts.system)
         return Grouping(sites, regions, tuple(map(tuple, members.values())))
@@ -115,6 +116,13 @@ def places_as_sites(sensors: Sensors, regions: tuple[str, ...]) -> Grouping:
     names = tuple(_place_name([sensors.names[index] for index in own]) for own in members)
     sites = Sensors(names, firsts.kinds, firsts.positions, firsts.orientations, firsts.system)
     return Grouping(sites, tuple(regions[own[0]] for own in members), tuple(map(tuple, members)))
+
+
+def share_places(sensors: Sensors) -> bool:
+    """Whether several sensors stand at one place, as the triplets of a Neuromag helmet do."""
+    if not np.isfinite(sensors.positions).all(axis=1).any():
+        return False
+    return len(places_as_sites(sensors, ("",) * len(sensors)).sites) < len(sensors)
 
 
 def _place_name(names: Sequence[str]) -> str:
@@ -205,11 +213,6 @@ def _position(where: str, cells: dict[str, str]) -> tuple[float, float, float]:
     if not np.isfinite([x, y, z]).all():
         raise DataError(
             f"{where}: got the position {', '.join(texts)}; expected x, y and z in metres, or none of them."
-        )
-    if max(map(abs, (x, y, z))) > _FARTHEST:
-        raise DataError(
-            f"{where}: got the position {', '.join(texts)}, more than {_FARTHEST:g} m away; expected metres. These are "
-            "probably millimetres: divide them by 1000."
         )
     return x, y, z
 

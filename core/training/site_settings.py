@@ -22,7 +22,8 @@ class SiteSettings(ContrastiveSettings):
         spatial_embed_dim, spatial_embed_dropout, spatial_init_std: Of the spatial embedding.
         spatial_learning_rate: Of the spatial embedding and its projection.
         mask_prob: Share of the tokens that is masked.
-        mask_rows, mask_columns: Size of a block in tokens; with several sites in a grid a block hides all rows of one.
+        mask_rows, mask_columns: Size of a block in tokens; with several sites in a grid a block hides all rows of one,
+            and one as wide as the grid a whole site, which is then told from the other hidden ones moment by moment.
     """
 
     name: str = "wav2vec2-2d"

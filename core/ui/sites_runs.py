@@ -48,12 +48,6 @@ class SiteStudy(KeptTraining):
         return self.description
 
     @property
-    def which(self) -> str:
-        """What a training takes for sites; empty for channels, its default."""
-        which = str(self.sent_files.table or self.described.which)
-        return "" if which == "channels" else which
-
-    @property
     def sent_files(self) -> SiteUploads:
         """What was sent, or InputError where there is nothing."""
         if self.uploads is None:
@@ -89,7 +83,7 @@ def command_of(study: SiteStudy, asked: SitesAsked) -> Sequence[str]:
     """Write what a training is to be as what the command line takes."""
     sent = study.sent_files
     flags = {
-        "output": study.output / "model", "preset": asked.preset, "sites": study.which, "montage": study.montage,
+        "output": study.output / "model", "preset": asked.preset, "sites": sent.table, "montage": study.montage,
         "numpy-rate": study.numpy_rate,
     }  # fmt: skip
     given = [f"--{name}={value}" for name, value in flags.items() if value]

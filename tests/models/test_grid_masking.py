@@ -75,6 +75,27 @@ def test_blocks_as_wide_as_the_grid_hide_whole_sites():
     assert (mask.all(dim=2).float().mean(dim=0) - 0.5).abs().max() < 0.2  # every site as often as the others
 
 
+@pytest.mark.parametrize(("negatives", "expected"), [(3, 3), (50, 7)])
+def test_where_sites_are_hidden_negatives_are_of_the_same_moment(negatives, expected):
+    """Those of other moments could be told by what all sites have in common, whichever site it is."""
+    rule = BlockRule(TokenGrid(8, 2, 6), 0.5, 1, 6, negatives)
+    mask, picks = rule.draw(range(50), 96)
+    assert picks.shape == (50, 96, expected)  # of 4 hidden sites x 2 rows, without oneself
+    token = torch.arange(96).expand(50, -1)[..., None]
+    others = picks - torch.arange(50)[:, None, None] * 96
+    assert (others % 6 == token % 6)[mask].all()
+    assert (others != token)[mask].all()
+    assert mask.flatten()[picks[mask]].all()
+    assert all(len(set(row)) == expected for row in picks[mask].tolist())
+    drawn = torch.zeros(96).scatter_add_(0, others[mask].flatten(), torch.ones(others[mask].numel()))
+    assert drawn.min() > 0.5 * drawn.mean()  # none is left out
+
+
+def test_one_hidden_site_of_two_is_told_from_its_other_moments():
+    mask, picks = BlockRule(TokenGrid(2, 1, 6), 0.5, 1, 6).draw(range(4), 12)
+    assert picks.shape == (4, 12, 5) and mask.flatten()[picks[mask]].all()
+
+
 def test_spans_do_not_go_on_in_the_next_row():
     """The document's spans of 10 in raster order did; one whole block here is one rectangle."""
     rule = BlockRule(TokenGrid(1, 16, 16), 16 / 256, 4, 4)

@@ -1,6 +1,7 @@
 """What a training on sites reads: sites of all recordings, a split without leaks, statistics of the training time."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,16 @@ def test_a_table_names_places_and_merges(tmp_path):
         merged = data.site_input.mean[0]
     with open_site_data([path], SiteDataSettings(SMALL)) as data:
         np.testing.assert_allclose(merged, data.site_input.mean[:2].mean(axis=0), rtol=1e-6)
+
+
+def test_places_are_taken_by_themselves_only_where_every_recording_has_them(tmp_path):
+    triplets = recording(tmp_path, "a", noise(2), names=["M011", "M012"], positions=[[0, 0, 0.1]] * 2)
+    more = recording(tmp_path, "b", noise(2), names=["M021", "M022"], positions=[[0, 0.1, 0]] * 2)
+    lone = recording(tmp_path, "c", noise(2), names=["c", "d"])
+    with open_site_data([triplets, more], SiteDataSettings(SMALL)) as data:
+        assert data.site_input.sites.names == ("M01x", "M02x")
+    with open_site_data([triplets, lone], SiteDataSettings(SMALL)) as data:
+        assert data.site_input.sites.names == ("M011", "M012", "c", "d")
 
 
 def test_channels_at_one_place_are_one_site_for_the_model_as_well(tmp_path):
@@ -259,7 +270,9 @@ def test_real_contacts_with_the_regions_of_a_table(shared_data, tmp_path):
 def test_the_real_meg(shared_data):
     path = shared_data("meg_small") / "elekta306" / "141027_cropped_90Hz_raw.fif"
     settings = SiteDataSettings(PatchSettings(8, 16, 2, hop_seconds=0.1), split=SplitPlan(gap_seconds=1))
-    with open_site_data([path], settings) as data:
+    with open_site_data([path], settings) as data:  # what there is by itself: the triplets of a helmet
+        assert len(data.site_input.sites) == 102
+    with open_site_data([path], replace(settings, sites="channels")) as data:
         grid = data.read(data.stretches("train")[0], 0, np.array([1, 306]))
         assert grid.shape == (8, 16)
         # Magnetometers in tesla and gradiometers in tesla per metre are on one scale now.

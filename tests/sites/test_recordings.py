@@ -140,6 +140,7 @@ def test_arrays_with_and_without_a_sidecar(tmp_path):
         ({"kinds": ["hat"] * 3, "sampling_rate": 1}, "hat"),
         ({"rate": 3}, "rate"),
         ({"positions": [[0, 0], None, None], "sampling_rate": 1}, "metres"),
+        ({"positions": [[80, 0, 0], None, None], "sampling_rate": 1}, "more than 1 m away.*millimetres"),
     ],
 )
 def test_sidecars_that_do_not_fit(tmp_path, said, words):

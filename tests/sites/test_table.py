@@ -1,5 +1,7 @@
 """Tables of sites are read strictly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,6 @@ def test_places_regions_and_channels_of_one_site(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name,x,y,z\nA1,10,20,30\n", "millimetres"),
         ("name,x,y,z\nA1,0.1,,0.1\n", "x, y and z"),
         ("name\nA1\nA1\n", "line 3: A1 stands there twice"),
         ("name,colour\nA1,red\n", "colour"),
@@ -48,6 +49,19 @@ def test_places_regions_and_channels_of_one_site(tmp_path):
 def test_tables_that_cannot_be_used(tmp_path, text, words):
     with pytest.raises(DataError, match=words):
         read_site_table(table(tmp_path, text))
+
+
+@pytest.mark.parametrize(("kind", "metres", "refused"), [("eeg", 1.01, 1), ("audio", 99, 0), ("audio", 101, 100)])
+def test_positions_that_can_be_no_metres_are_refused(tmp_path, kind, metres, refused):
+    """A head ends within a metre; microphones stand in a room."""
+    rows = "".join(f"{name},0,-{metres},0\n" for name in SENSORS.names)
+    sensors = replace(SENSORS, kinds=(kind,) * len(SENSORS))
+    read = read_site_table(table(tmp_path, f"name,x,y,z\n{rows}"))
+    if refused:
+        with pytest.raises(DataError, match=f"more than {refused} m away; expected metres.*millimetres"):
+            read.group(sensors, "r")
+    else:
+        assert np.all(read.group(sensors, "r").sites.positions[:, 1] == -metres)
 
 
 def test_a_table_that_lacks_channels_or_is_not_there(tmp_path):

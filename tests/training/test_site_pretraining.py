@@ -79,8 +79,8 @@ def test_two_groups_of_sites_with_different_generators_end_up_as_two_blocks(tmp_
 
 
 def test_white_noise_stays_at_chance(tmp_path):
-    score = run(LEARNING, tmp_path).progress.history[-1]
-    n = 64 * 16 * score["masked_fraction"]
+    score = run(replace(LEARNING, eval_windows=128), tmp_path).progress.history[-1]
+    n = 128 * 16 * score["masked_fraction"]
     half = 3.29 * math.sqrt(score["chance"] * (1 - score["chance"]) / n)
     assert abs(score["contrastive_accuracy"] - score["chance"]) < half < 0.06
 

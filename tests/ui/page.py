@@ -57,7 +57,7 @@ class TabPage:
         self.page, self.outside, self.errors = page, [], []
         page.set_default_timeout(TIMEOUT_MS)
         page.on("request", self._note_request)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
         page.goto(address)
         choose_tab(page, self.title)
         start, filled = self.ready or (f"#{self.tab}-start", f"#{self.tab}-model input")
@@ -146,7 +146,9 @@ class EmbedPage(TabPage):
         field = self.page.locator("#embed-model input")
         field.click()
         field.fill(name)
-        field.press("Enter")
+        # Gradio's list throws where its options become fewer while it is open: the layers of this model come first.
+        with self.page.expect_response(lambda response: "/run/" in response.url):
+            field.press("Enter")
 
     def layers(self, name: str) -> None:
         self.page.get_by_label("Layers").locator("visible=true").click()

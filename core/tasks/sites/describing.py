@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from core.errors import InputError
 from core.tasks.sites.requests import SiteDescription, SiteUploads
 
@@ -64,7 +62,7 @@ def describe_sites(
     from core.sites.recordings import open_site_recording
 
     with open_site_recording(path, montage, numpy_rate) as found:
-        grouping, which, told = _grouped(found, table)
+        grouping, told = _grouped(found, table)
         return SiteDescription(
             path=str(path),
             format=found.format,
@@ -76,24 +74,21 @@ def describe_sites(
             left_out=dict(found.left_out),
             simulated=found.simulated,
             warnings=(*found.warnings, *told),
-            which=which,
         )
 
 
-def _grouped(found: "SiteRecording", table: Path | None) -> "tuple[Grouping, str, tuple[str, ...]]":
-    """The sites of a recording, what they are, and what to say of that."""
+def _grouped(found: "SiteRecording", table: Path | None) -> "tuple[Grouping, tuple[str, ...]]":
+    """The sites of a recording as a training takes them, and what to say of that."""
+    from core.sites.data import kind_of_sites
     from core.sites.table import channels_as_sites, places_as_sites, read_site_table
 
     if table is not None:
-        return read_site_table(table).group(found.sites, found.name), str(table), ()
-    channels = channels_as_sites(found.sites, found.regions)
-    if not np.isfinite(found.sites.positions).all(axis=1).any():
-        return channels, "channels", ()
+        return read_site_table(table).group(found.sites, found.name), ()
+    if kind_of_sites("auto", [found]) == "channels":
+        return channels_as_sites(found.sites, found.regions), ()
     places = places_as_sites(found.sites, found.regions)
-    if len(places.sites) == len(channels.sites):
-        return channels, "channels", ()
-    said = f"{len(channels.sites)} sensors stand at {len(places.sites)} places; those of one place are one site."
-    return places, "places", (said,)
+    said = f"{len(found.sites)} sensors stand at {len(places.sites)} places; those of one place are one site."
+    return places, (said,)
 
 
 def list_montages() -> tuple[str, ...]:

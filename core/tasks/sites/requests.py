@@ -47,7 +47,6 @@ class SiteDescription:
         left_out: Channels that are no sites, with the reason.
         simulated: Whether no brain has produced it.
         warnings: Sentences.
-        which: What its sites are, as a training takes it: ``channels``, ``places``, or a table's path.
     """
 
     path: str
@@ -60,7 +59,6 @@ class SiteDescription:
     left_out: Mapping[str, str] = field(default_factory=dict)
     simulated: bool = False
     warnings: tuple[str, ...] = ()
-    which: str = "channels"
 
     @property
     def n_placed(self) -> int:
@@ -77,9 +75,9 @@ class SiteTrainRequest:
         output_dir: Of the run: ``metrics.jsonl``, ``best/`` and ``last/``.
         settings: All settings of the model and of its training.
         sites: ``channels`` takes each channel for a site, ``places`` those at one place (the triplets of a Neuromag
-            helmet); else a table (.tsv or .csv) with the columns ``name`` and, as
-            far as they are known, ``x``, ``y``, ``z`` in metres, ``region`` and ``site`` (several channels may be one
-            site's).
+            helmet), ``auto`` places where all recordings have such; else a table (.tsv or .csv) with the columns
+            ``name`` and, as far as they are known, ``x``, ``y``, ``z`` in metres, ``region`` and ``site`` (several
+            channels may be one site's).
         montage: Name of one of MNE's montages, for recordings that have no positions of their own; empty for none.
         numpy_rate: Sampling rate of ``.npy`` recordings that have no ``.json`` beside them.
         resume: Whether to go on with what ``output_dir`` holds.
@@ -89,7 +87,7 @@ class SiteTrainRequest:
     data: tuple[Path, ...]
     output_dir: Path
     settings: SiteSettings
-    sites: str = "channels"
+    sites: str = "auto"
     montage: str = ""
     numpy_rate: float | None = None
     resume: bool = False
