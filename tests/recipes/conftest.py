@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from core.recipes import speech_evaluation
+from core.recipes import speech_evaluation, speech_recipe
 
 
 @pytest.fixture
@@ -21,6 +21,15 @@ def no_evaluation(monkeypatch):
     table = {"title": "T", "note": "", "measure": "UAR", "n": 1, "groups": "1", "chance": 0.5, "rows": [row]}
     monkeypatch.setattr(speech_evaluation, "evaluate", lambda *arguments: [table])
     return [table]
+
+
+@pytest.fixture
+def tiny_encoder(monkeypatch):
+    """The size of the encoders, small enough to be trained in a test."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    positions = {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4}
+    for name, value in ({"conv_dim": (16,) * 7} | sizes | positions).items():
+        monkeypatch.setitem(speech_recipe.ENCODER, name, value)
 
 
 @pytest.fixture(scope="package")

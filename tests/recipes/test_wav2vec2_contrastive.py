@@ -16,8 +16,8 @@ from core.recipes import wav2vec2_contrastive as recipe_module
 from core.training import runs
 
 
-@pytest.fixture(scope="module")
-def recipe():
+@pytest.fixture
+def recipe(tiny_encoder):
     settings = replace(
         recipe_module.settings(updates=3), batch_size=2, eval_windows=2, eval_every=2, checkpoint_every=2, log_every=1,
         precision="fp32",
@@ -52,7 +52,6 @@ def test_one_command_trains_stops_goes_on_and_exports(data, tmp_path, no_evaluat
         "prob": 0.065, "length": 10, "negatives": 100,
     }  # fmt: skip
     assert [table["title"] for table in training["metrics"]] == ["Held-out windows after 3 steps", "T"]
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 10e6
     loaded = load_model(folder, recipe_module.NAME, from_user=True)
     assert type(loaded.model) is Wav2Vec2Model and not loaded.warnings
     assert loaded.model.config.mask_time_prob == 0
