@@ -4,8 +4,9 @@ Spans over a flattened grid run on from the end of one row into the next. A bloc
 several simultaneous sites share a grid, a block hides all rows of one site over some columns, so that only that site's
 past and future and the other sites can tell what was there.
 
-Where blocks are as wide as the grid, whole sites are hidden, and a token is told apart from the hidden ones of its own
-moment: of other moments it could be told by what all sites have in common then, without knowing one from another.
+Where blocks are as wide as the grid, whole sites are hidden, and a token is told apart from those of the other hidden
+sites at its own moment and row: others could be told by what all sites have in common there, without knowing one site
+from another.
 """
 
 from dataclasses import dataclass
@@ -45,9 +46,9 @@ class BlockRule(TokenRule):
         grid: Of the tokens.
         fraction: Share of a grid's tokens that is masked.
         rows: Of a block; with several sites in a grid a block has all rows of one, whatever this says.
-        columns: Of a block; one as wide as the grid hides a site, or rows of it, from end to end.
-        negatives: Other masked tokens that each is told apart from, at most: of the same column where whole sites are
-            hidden and at least two tokens of each column, else of the grid.
+        columns: Of a block; one as wide as a grid of several sites hides one of them from end to end.
+        negatives: Other masked tokens that each is told apart from, at most: those of the other hidden sites at the
+            same row and column where two or more whole sites are hidden, else of the grid.
     """
 
     grid: TokenGrid
@@ -91,18 +92,18 @@ class BlockRule(TokenRule):
         return min(max(round(self.fraction * units / step), -(-least // step)) * step, units - step)
 
     @property
-    def _per_moment(self) -> int:
-        """Tokens that are hidden of each column; 0 where it is not the same number in all."""
-        return self._n_units // self.grid.columns * self.grid.rows if self.hides_sites else 0
+    def _n_hidden_sites(self) -> int:
+        """Sites that are hidden from end to end in each grid."""
+        return self._n_units // self.grid.columns if self.hides_sites else 0
 
     @property
     def _places(self) -> tuple[int, int]:
         """Rows and columns of places where a block can begin, those over the edge of a site included.
 
-        A block as long as the site itself has one place: begun anywhere, it would leave a part of most sites in view.
+        A block that hides a site of several has one place: begun anywhere, it would leave a part of most sites in view.
         """
         units, (rows, columns) = self._units, self._block
-        return _places(units.rows, rows), _places(units.columns, columns)
+        return units.rows + rows - 1, 1 if self.hides_sites else units.columns + columns - 1
 
     def count(self, n_tokens: int) -> int:
         """Tokens that are masked in each grid.
@@ -125,31 +126,32 @@ class BlockRule(TokenRule):
         return compute_block_mask(len(noise), self, noise=noise)
 
     def negative_noise_columns(self, n_tokens: int) -> int:
-        """Those of each column's negatives, or of the grid's."""
-        if self._per_moment < LEAST_MASKED:
+        """Those of the negatives of each moment and row, or of the grid's."""
+        if self._n_hidden_sites < LEAST_MASKED:
             return super().negative_noise_columns(n_tokens)
-        return self.grid.columns * negative_noise_columns(self._per_moment, self.negatives)
+        return n_tokens // self.grid.sites * negative_noise_columns(self._n_hidden_sites, self.negatives)
 
     def pick_negatives(self, mask: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Hidden tokens of the same column where there are any, else of the grid."""
-        if self._per_moment < LEAST_MASKED:
+        """Of the other hidden sites where there are any, else of the grid."""
+        if self._n_hidden_sites < LEAST_MASKED:
             return super().pick_negatives(mask, noise)
-        batch, n_tokens = mask.shape
-        columns = self.grid.columns
-        noise = noise.reshape(batch * columns, -1)
-        picks = sample_negative_indices(_by_moment(mask, self.grid), self.negatives, noise=noise)
-        places = _by_moment(torch.arange(mask.numel(), device=mask.device).view(batch, n_tokens), self.grid)
-        found = places.flatten()[picks].unflatten(0, (batch, columns)).transpose(1, 2).flatten(1, 2)
-        return torch.where(mask[..., None], found, torch.arange(batch, device=mask.device)[:, None, None] * n_tokens)
+        return _among_sites(mask, self, noise)
 
 
-def _by_moment(values: torch.Tensor, grid: TokenGrid) -> torch.Tensor:
-    """(batch, tokens, ...) to (batch * columns, tokens of a column, ...)."""
-    return values.unflatten(1, (-1, grid.columns)).transpose(1, 2).flatten(0, 1)
+def _by_moment(values: torch.Tensor, sites: int) -> torch.Tensor:
+    """(batch, tokens) to (batch * tokens of a site, sites): what sites hold at one moment and row, side by side."""
+    return values.unflatten(1, (sites, -1)).transpose(1, 2).flatten(0, 1)
 
 
-def _places(length: int, block: int) -> int:
-    return 1 if block == length else length + block - 1
+def _among_sites(mask: torch.Tensor, rule: BlockRule, noise: torch.Tensor) -> torch.Tensor:
+    """Negatives (batch, tokens, K): of the other hidden sites, at the same moment and row."""
+    batch, n_tokens = mask.shape
+    tokens = torch.arange(mask.numel(), device=mask.device).view(batch, n_tokens)
+    side_by_side = _by_moment(mask, rule.grid.sites)
+    picks = sample_negative_indices(side_by_side, rule.negatives, noise=noise.reshape(len(side_by_side), -1))
+    found = _by_moment(tokens, rule.grid.sites).flatten()[picks]
+    found = found.unflatten(0, (batch, -1)).transpose(1, 2).flatten(1, 2)
+    return torch.where(mask[..., None], found, tokens[:, :1, None])
 
 
 def compute_block_mask(
@@ -174,7 +176,7 @@ def compute_block_mask(
         noise = torch.rand((batch, rule.noise_columns(rule.grid.n_tokens)), generator=generator)
     arrivals = noise[:, 1:].reshape(batch * rule.grid.sites, 1, *rule._places)
     # A unit is covered when the first of the blocks over it arrives; where there is one place, that block covers all.
-    block = tuple(1 if places == 1 else size for places, size in zip(rule._places, rule._block, strict=True))
+    block = (1, 1) if rule.hides_sites else rule._block
     covered_at = -functional.max_pool2d(-arrivals, block, stride=1)
     covered_at = covered_at.expand(-1, -1, rule._units.rows, rule._units.columns)
     # All units of a block have one time: a stable sort takes the last block's in order, so that they stay together.

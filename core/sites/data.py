@@ -23,7 +23,15 @@ from core.sites.site_data import Stretch
 from core.sites.site_input import PatchSettings, SiteInput
 from core.sites.split import Columns, SplitPlan, split_columns
 from core.sites.statistics import pooled_statistics
-from core.sites.table import Grouping, SiteTable, channels_as_sites, places_as_sites, read_site_table, share_places
+from core.sites.table import (
+    Grouping,
+    SiteTable,
+    channels_as_sites,
+    known_as_sites,
+    places_of,
+    read_site_table,
+    share_places,
+)
 from core.sites.union import Union, union_of
 
 CLIP = 20.0
@@ -209,7 +217,7 @@ class _Ground:
 
 def _ground(recordings: Sequence[SiteRecording], settings: SiteDataSettings, table: SiteTable | None) -> _Ground:
     names = short_names([one.path for one in recordings])
-    groupings = [_grouping(one, name, settings.sites, table) for one, name in zip(recordings, names, strict=True)]
+    groupings = _groupings(recordings, names, settings.sites, table)
     union = union_of(groupings, names)
     _require_two(union, names)
     patches = _fitted(settings.patches, groupings)
@@ -264,12 +272,16 @@ def kind_of_sites(asked: str, recordings: Sequence[SiteRecording]) -> str:
     return "places" if all(share_places(one.sites) for one in recordings) else "channels"
 
 
-def _grouping(recording: SiteRecording, name: str, sites: str, table: SiteTable | None) -> Grouping:
-    """Which channels of a recording are which site: each its own, those of one place, or as a table has it."""
+def _groupings(
+    recordings: Sequence[SiteRecording], names: Sequence[str], sites: str, table: SiteTable | None
+) -> list[Grouping]:
+    """Which channels of each recording are which site: each its own, those of one place, or as a table has it."""
     if table is not None:
-        return table.group(recording.sites, name)
-    group = places_as_sites if sites == "places" else channels_as_sites
-    return group(recording.sites, recording.regions)
+        return [table.group(one.sites, name) for one, name in zip(recordings, names, strict=True)]
+    if sites == "channels":
+        return [channels_as_sites(one.sites, one.regions) for one in recordings]
+    places = places_of([one.sites for one in recordings])
+    return [known_as_sites(one.sites, one.regions, places) for one in recordings]
 
 
 def _channels_of(ground: _Ground) -> tuple[tuple[str, ...], ...]:

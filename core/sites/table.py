@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import DataError, InputError
-from core.sensors import Sensors
+from core.sensors import MEG_KINDS, Sensors
 from core.sites.metres import require_metres
 from core.sites.names import clean_names, listed
 
@@ -119,10 +119,32 @@ def places_as_sites(sensors: Sensors, regions: tuple[str, ...]) -> Grouping:
 
 
 def share_places(sensors: Sensors) -> bool:
-    """Whether several sensors stand at one place, as the triplets of a Neuromag helmet do."""
-    if not np.isfinite(sensors.positions).all(axis=1).any():
+    """Whether several MEG sensors stand at one place, as the triplets of a Neuromag helmet do."""
+    if not set(sensors.kinds) <= set(MEG_KINDS) or not np.isfinite(sensors.positions).all(axis=1).any():
         return False
     return len(places_as_sites(sensors, ("",) * len(sensors)).sites) < len(sensors)
+
+
+def places_of(recordings: Sequence[Sensors]) -> dict[str, tuple[str, ...]]:
+    """The channels at each place over all recordings, by the place's name.
+
+    A recording in which sensors of a place are bad has that place all the same, under the same name.
+
+    Raises:
+        DataError: The place of no channel is known.
+    """
+    first: dict[str, Sensors] = {}
+    for sensors in recordings:
+        for index, name in enumerate(clean_names(sensors.names)):
+            first.setdefault(name, sensors.take([index]))
+    parts = first.values()
+    positions, ways = (np.concatenate([getattr(one, key) for one in parts]) for key in ("positions", "orientations"))
+    together = Sensors(tuple(first), tuple(one.kinds[0] for one in parts), positions, ways)
+    grouping = places_as_sites(together, ("",) * len(together))
+    return {
+        site: tuple(together.names[index] for index in own)
+        for site, own in zip(grouping.sites.names, grouping.channels, strict=True)
+    }
 
 
 def _place_name(names: Sequence[str]) -> str:
@@ -158,7 +180,7 @@ def read_site_table(path: Path | str) -> SiteTable:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"There is no table {path}; expected a .tsv or .csv, or one of the words channels and places.")
+        raise InputError(f"There is no table {path}; expected a .tsv or .csv, or auto, channels or places.")
     rows: dict[str, Row] = {}
     for number, cells in _lines(path):
         row = _row(f"{path}, line {number}", cells)

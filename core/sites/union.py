@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import DataError
-from core.sensors import Sensors
+from core.sensors import MEG_KINDS, Sensors
 from core.sites.names import listed
 from core.sites.table import Grouping
 
@@ -54,7 +54,7 @@ def union_of(groupings: Sequence[Grouping], names: Sequence[str]) -> Union:
                 grouping.regions[index],
             )
             known = first.setdefault(name, mine)
-            if known[0] != mine[0]:
+            if known[0] != mine[0] and not {known[0], mine[0]} <= set(MEG_KINDS):  # a place has sensors of both
                 raise DataError(f"The site {name} is {known[0]} elsewhere and {mine[0]} in {recording}. Rename one.")
             moved += [name] if np.linalg.norm(known[1] - mine[1]) > AGREES_METRES else []
             first[name] = _completed(known, mine)

@@ -19,13 +19,15 @@ def looped_mask(noise, rule):
     sites, rows, columns = rule.grid.sites, rule.grid.rows, rule.grid.columns
     n_rows, high = (rows, rule.rows) if sites == 1 else (1, 1)  # of several sites a block has all rows
     wide = rule.columns
-    # A block as wide as the grid has one place, from end to end; its right end is the last column.
-    shape = (sites, n_rows + high - 1, 1 if wide == columns else columns + wide - 1)
+    whole = (
+        sites > 1 and wide == columns
+    )  # such a block has one place, from end to end; its right end is the last column
+    shape = (sites, n_rows + high - 1, 1 if whole else columns + wide - 1)
     covered = np.zeros((sites, n_rows, columns), dtype=bool)
     wanted = round(rule.fraction * covered.size)
     for place in np.argsort(noise[1:]):
         site, bottom, right = np.unravel_index(place, shape)
-        right = columns - 1 if wide == columns else right
+        right = columns - 1 if whole else right
         for row in range(max(bottom - high + 1, 0), min(bottom + 1, n_rows)):
             for column in range(max(right - wide + 1, 0), min(right + 1, columns)):
                 if covered.sum() < wanted:
@@ -75,15 +77,15 @@ def test_blocks_as_wide_as_the_grid_hide_whole_sites():
     assert (mask.all(dim=2).float().mean(dim=0) - 0.5).abs().max() < 0.2  # every site as often as the others
 
 
-@pytest.mark.parametrize(("negatives", "expected"), [(3, 3), (50, 7)])
-def test_where_sites_are_hidden_negatives_are_of_the_same_moment(negatives, expected):
-    """Those of other moments could be told by what all sites have in common, whichever site it is."""
+@pytest.mark.parametrize(("negatives", "expected"), [(2, 2), (50, 3)])
+def test_where_sites_are_hidden_negatives_are_other_sites_at_the_same_moment(negatives, expected):
+    """Those of other moments or rows could be told by what all sites have in common, whichever site it is."""
     rule = BlockRule(TokenGrid(8, 2, 6), 0.5, 1, 6, negatives)
     mask, picks = rule.draw(range(50), 96)
-    assert picks.shape == (50, 96, expected)  # of 4 hidden sites x 2 rows, without oneself
+    assert picks.shape == (50, 96, expected)  # of 4 hidden sites, without oneself
     token = torch.arange(96).expand(50, -1)[..., None]
     others = picks - torch.arange(50)[:, None, None] * 96
-    assert (others % 6 == token % 6)[mask].all()
+    assert (others % 12 == token % 12)[mask].all()  # twelve tokens a site: two rows of six moments
     assert (others != token)[mask].all()
     assert mask.flatten()[picks[mask]].all()
     assert all(len(set(row)) == expected for row in picks[mask].tolist())
@@ -91,9 +93,15 @@ def test_where_sites_are_hidden_negatives_are_of_the_same_moment(negatives, expe
     assert drawn.min() > 0.5 * drawn.mean()  # none is left out
 
 
-def test_one_hidden_site_of_two_is_told_from_its_other_moments():
-    mask, picks = BlockRule(TokenGrid(2, 1, 6), 0.5, 1, 6).draw(range(4), 12)
-    assert picks.shape == (4, 12, 5) and mask.flatten()[picks[mask]].all()
+@pytest.mark.parametrize("rows", [1, 2])
+def test_one_hidden_site_of_two_is_told_from_its_other_moments(rows):
+    mask, picks = BlockRule(TokenGrid(2, rows, 6), 0.5, 1, 6).draw(range(4), 12 * rows)
+    assert picks.shape == (4, 12 * rows, 6 * rows - 1) and mask.flatten()[picks[mask]].all()
+
+
+def test_one_site_in_a_grid_is_never_hidden_in_raster_order():
+    masks = compute_block_mask(50, BlockRule(TokenGrid(1, 4, 4), 0.5, 4, 4), torch.Generator().manual_seed(0))
+    assert len({tuple(mask.tolist()) for mask in masks}) > 10
 
 
 def test_spans_do_not_go_on_in_the_next_row():

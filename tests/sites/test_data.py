@@ -125,14 +125,40 @@ def test_a_table_names_places_and_merges(tmp_path):
         np.testing.assert_allclose(merged, data.site_input.mean[:2].mean(axis=0), rtol=1e-6)
 
 
-def test_places_are_taken_by_themselves_only_where_every_recording_has_them(tmp_path):
-    triplets = recording(tmp_path, "a", noise(2), names=["M011", "M012"], positions=[[0, 0, 0.1]] * 2)
-    more = recording(tmp_path, "b", noise(2), names=["M021", "M022"], positions=[[0, 0.1, 0]] * 2)
-    lone = recording(tmp_path, "c", noise(2), names=["c", "d"])
-    with open_site_data([triplets, more], SiteDataSettings(SMALL)) as data:
-        assert data.site_input.sites.names == ("M01x", "M02x")
-    with open_site_data([triplets, lone], SiteDataSettings(SMALL)) as data:
-        assert data.site_input.sites.names == ("M011", "M012", "c", "d")
+def test_places_are_taken_by_themselves_where_meg_sensors_share_them_over_all_recordings(tmp_path):
+    first, second = [[0, 0, 0.1]] * 2, [[0, 0.1, 0]] * 2
+    meg = {"kinds": ["grad", "mag"] * 2}
+    pairs = recording(
+        tmp_path, "a", noise(4), names=["M011", "M012", "M021", "M022"], positions=[*first, *second], **meg
+    )
+    other = recording(
+        tmp_path,
+        "b",
+        noise(4, seed=1),
+        names=["M021", "M022", "M031", "M032"],
+        positions=[*second, *[[0.1, 0, 0]] * 2],
+        **meg,
+    )
+    # One of a pair was bad: it is the same place all the same, though what is left of it is of another kind.
+    half = recording(
+        tmp_path,
+        "c",
+        noise(3, seed=2),
+        names=["M012", "M021", "M022"],
+        positions=[first[0], *second],
+        kinds=["mag", "grad", "mag"],
+    )
+    lone = recording(
+        tmp_path, "d", noise(2), names=["c", "d"], positions=first
+    )  # an EEG with one place under two names
+    with open_site_data([pairs, other, half], SiteDataSettings(SMALL)) as data:
+        assert data.site_input.sites.names == ("M01x", "M02x", "M03x")
+        assert {sites for part in ("train", "eval") for sites in (one.sites for one in data.stretches(part))} == {
+            (1, 2),
+            (2, 3),
+        }
+    with open_site_data([lone], SiteDataSettings(SMALL)) as data:
+        assert data.site_input.sites.names == ("c", "d")
 
 
 def test_channels_at_one_place_are_one_site_for_the_model_as_well(tmp_path):
