@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, LeaveOneGroupOut
-from transformers import Wav2Vec2Model
+from transformers import HubertModel, Wav2Vec2Model
 from transformers.audio_utils import mel_filter_bank
 
 from core.analysis.mel import MelFrames
@@ -33,8 +33,8 @@ Features = Callable[[Array], Array]
 """Maps audio ``(time,)`` to frame features ``(layers, frames, dim)``."""
 
 
-def encoder_features(model: Wav2Vec2Model) -> Features:
-    """States 0..N of a wav2vec 2.0 encoder, each ``(frames, dim)``, from normalised audio."""
+def encoder_features(model: Wav2Vec2Model | HubertModel) -> Features:
+    """States 0..N of an encoder of raw samples, each ``(frames, dim)``, from normalised audio."""
 
     @torch.inference_mode()
     def features(audio: Array) -> Array:

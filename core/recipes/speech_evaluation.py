@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, PredefinedSplit
-from transformers import Wav2Vec2Model
+from transformers import AutoModel, HubertModel, Wav2Vec2Model
 
 from core.analysis.probes import run_probe
 from core.recipes import probes, speech_data
@@ -26,7 +26,7 @@ from core.training.corpus import read_mono
 
 EMODB_NOTE = (
     "German, acted, first 2 s of each utterance, leave one speaker out; mean and standard deviation over time, "
-    "logistic regression. In-domain: the encoder heard this audio in its distillation (never the labels)."
+    "logistic regression. In-domain: the encoder heard this audio in its training (never the labels)."
 )
 RAVDESS_NOTE = (
     "English, acted, six folds of four consecutive actors; mean and standard deviation over time, logistic regression. "
@@ -34,7 +34,7 @@ RAVDESS_NOTE = (
 )
 PHONE_NOTE = (
     "German phone labels of EmoDB (lablaut), single frames, five speaker-disjoint folds, linear discriminant; frames "
-    "without a label and phones with fewer than 300 frames left out. The encoder heard this audio in its distillation."
+    "without a label and phones with fewer than 300 frames left out. The encoder heard this audio in its training."
 )
 SPEAKER_NOTE = (
     "English, 2 s from the middle of ten utterances by each of ten speakers, five utterance-disjoint folds (one "
@@ -58,10 +58,10 @@ def evaluate(features: dict[str, Features], data: Path, work: Path) -> list[dict
     return tables
 
 
-def standard_features(model: Wav2Vec2Model, name: str, seed: int = 0) -> dict[str, Features]:
+def standard_features(model: Wav2Vec2Model | HubertModel, name: str, seed: int = 0) -> dict[str, Features]:
     """The model, the same architecture with random weights, and log-mel energies."""
     torch.manual_seed(seed)
-    control = Wav2Vec2Model(model.config).eval()
+    control = type(model)(model.config).eval()
     return {
         name: probes.encoder_features(model),
         "random weights": probes.encoder_features(control),
@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(name, type=Path, required=True)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    model = Wav2Vec2Model.from_pretrained(options.checkpoint, dtype=torch.float32)
+    model = AutoModel.from_pretrained(options.checkpoint, dtype=torch.float32)
     tables = evaluate(standard_features(model, options.checkpoint.name), options.data, options.work)
     print(json.dumps(tables, indent=1))
 

@@ -7,7 +7,7 @@ microseconds, and the table carries what a leak-proof split needs: who speaks in
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +126,22 @@ def split_groups(corpus: Corpus, held_out: frozenset[tuple[str, str]]) -> tuple[
     train = tuple(clip for clip in corpus.clips if (clip.corpus, clip.group) not in held_out)
     held = tuple(clip for clip in corpus.clips if (clip.corpus, clip.group) in held_out)
     return train, held
+
+
+def joined(clips: Iterable[Clip]) -> tuple[Clip, ...]:
+    """Make one clip of all that lie one after the other and are of one voice at one speed.
+
+    Short utterances become stretches that a longer crop fits into.
+    """
+    stretches: list[Clip] = []
+    for clip in sorted(clips, key=lambda one: one.start):
+        last = stretches[-1] if stretches else None
+        if last and last.start + last.n_samples == clip.start and _voice(last) == _voice(clip):
+            stretches[-1] = replace(last, n_samples=last.n_samples + clip.n_samples)
+        else:
+            stretches.append(clip)
+    return tuple(stretches)
+
+
+def _voice(clip: Clip) -> tuple[str, str, float]:
+    return clip.corpus, clip.group, clip.speed

@@ -57,13 +57,16 @@ def n_student_samples(n_frames: int) -> int:
 
 @dataclass(frozen=True)
 class Targets:
-    """Standardised teacher states of a whole corpus, float16 ``(frames, layers, dim)``, and where each clip starts."""
+    """What each frame of a whole corpus is to predict, and where each clip starts.
+
+    Standardised teacher states, float16 ``(frames, layers, dim)``, or units, int16 ``(frames,)``.
+    """
 
     states: np.ndarray
     starts: dict[str, int]
 
     def crop(self, clip: Clip, first: int, n_frames: int) -> np.ndarray:
-        """States ``(n_frames, layers, dim)`` of a clip from its frame ``first`` on."""
+        """Those of ``n_frames`` frames of a clip from its frame ``first`` on."""
         start = self.starts[_key(clip)] + first
         return self.states[start : start + n_frames]
 
@@ -92,22 +95,28 @@ def teacher_states(teacher: Teacher, samples: np.ndarray) -> tuple[np.ndarray, n
 def build_targets(corpus: Corpus, teacher: Teacher, folder: Path) -> Targets:
     """Run the teacher over the corpus once, standardise, and keep the result in ``folder``; later only open it."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = [STUDENT_CLOCK.n_frames(clip.n_samples) for clip in corpus.clips]
-    starts = dict(zip(map(_key, corpus.clips), np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
+    starts = frame_starts(corpus)
     if not (folder / "targets.json").exists():
-        shape = _write_raw_states(corpus, teacher, sum(counts), folder)
+        shape = _write_raw_states(corpus, teacher, folder)
         _standardise(folder, shape)
         (folder / "targets.json").write_text(json.dumps({"shape": shape}))
         (folder / "raw.npy").unlink()
     return Targets(np.load(folder / "targets.npy", mmap_mode="r"), starts)
 
 
+def frame_starts(corpus: Corpus) -> dict[str, int]:
+    """Where each clip's frames begin, when those of all clips stand one after the other."""
+    counts = [STUDENT_CLOCK.n_frames(clip.n_samples) for clip in corpus.clips]
+    return dict(zip(map(_key, corpus.clips), np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
+
+
 def _key(clip: Clip) -> str:
     return f"{clip.corpus}/{clip.name}"
 
 
-def _write_raw_states(corpus: Corpus, teacher: Teacher, total: int, folder: Path) -> list[int]:
+def _write_raw_states(corpus: Corpus, teacher: Teacher, folder: Path) -> list[int]:
     """Write ``raw.npy`` (frames, layers, dim) and ``positions.npy`` (frames,)."""
+    total = sum(STUDENT_CLOCK.n_frames(clip.n_samples) for clip in corpus.clips)
     layers, _, dim = teacher.states(torch.zeros(SAMPLING_RATE)).shape
     raw = np.lib.format.open_memmap(folder / "raw.npy", "w+", np.float16, (total, layers, dim))
     done, positions = 0, []
@@ -188,7 +197,7 @@ class CropSettings:
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised audio ``(batch, time)`` and targets ``(batch, frames, layers, dim)``."""
+    """Normalised audio ``(batch, time)`` and targets ``(batch, frames, ...)``."""
 
     audio: Tensor
     targets: Tensor
