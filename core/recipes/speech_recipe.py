@@ -49,25 +49,29 @@ Nothing is dropped: the data are noisy enough for a model of this size, and a la
 miss from the hidden states. A recipe that masks puts the mask in itself; what ships never masks.
 """
 
-SPEEDS = (1.0, 0.88, 1.14)
-"""Of the acted speech, which ten actors spoke: with other heights and lengths of the voice they are more."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
-    """How much each corpus counts beside its duration, and which voices only the validation loss hears."""
+    """What is heard how often.
+
+    Attributes:
+        corpus_weights: How much each corpus counts beside its duration.
+        speeds: Of the acted speech, which ten actors spoke: with other heights and lengths of the voice they are more.
+        held_out_emodb, held_out_librivox, held_out_librispeech_every: Voices that only the validation loss hears.
+    """
 
     corpus_weights: dict[str, float] = field(default_factory=lambda: {"emodb": 8.0, "librispeech": 3.0})
+    speeds: tuple[float, ...] = (1.0, 0.88, 1.14)
     held_out_emodb: tuple[str, ...] = ("12",)
     held_out_librivox: tuple[str, ...] = ("Cocotte", "Sonia")
     held_out_librispeech_every: int = 20
 
 
-def speech_sources(data: Path, work: Path) -> list[corpora.Source]:
+def speech_sources(data: Path, work: Path, speech: Speech) -> list[corpora.Source]:
     """The three corpora that may train weights that ship."""
     acted = speech_data.emodb_sources(speech_data.find_archive(data, work, "emodb_2s"))
     return [
-        *(replace(source, speed=speed) for speed in SPEEDS for source in acted),
+        *(replace(source, speed=speed) for speed in speech.speeds for source in acted),
         *speech_data.librispeech_sources(speech_data.find_archive(data, work, "librispeech_train_opus"), "*.opus"),
         *speech_data.librivox_sources(speech_data.find_archive(data, work, "librivox_opus")),
     ]
@@ -119,7 +123,7 @@ class Material:
             "sha256": self.corpus.fingerprint,
             "clips": len(self.corpus.recordings),
             "hours": self.corpus.hours(),
-            "speeds_of_acted_speech": SPEEDS,
+            "speeds": sorted({clip.speed for clip in self.corpus.clips}),
             "hours_by_corpus": dict(hours),
         }
 
@@ -131,7 +135,7 @@ class Material:
 
 def open_material(data: Path, work: Path, speech: Speech) -> Material:
     """Decode the corpora into ``work``, or open what was decoded before."""
-    corpus = corpora.build_corpus(speech_sources(data, work), work / "corpus")
+    corpus = corpora.build_corpus(speech_sources(data, work, speech), work / "corpus")
     return Material(corpus, speech)
 
 

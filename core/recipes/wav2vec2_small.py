@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 class Recipe(speech_recipe.Speech):
     """Everything that decides what comes out."""
 
+    corpus_weights: dict[str, float] = field(default_factory=lambda: {"emodb": 6.0, "librispeech": 2.0}, kw_only=True)
+    speeds: tuple[float, ...] = field(default=(1.0,), kw_only=True)
     loop: loop.LoopSettings
     crops: distill.CropSettings = field(default_factory=distill.CropSettings)
     teacher_layers: tuple[int, ...] = (2, 3, 4)

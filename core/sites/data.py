@@ -27,8 +27,8 @@ from core.sites.table import (
     Grouping,
     SiteTable,
     channels_as_sites,
-    known_as_sites,
     channels_by_place,
+    known_as_sites,
     read_site_table,
     share_places,
 )

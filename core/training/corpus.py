@@ -14,6 +14,7 @@ import numpy as np
 
 from core.audio.resample import resample_blocks
 from core.audio.signal import open_signal
+from core.errors import InputError
 
 SAMPLING_RATE = 16_000
 INT16_SCALE = 32_767
@@ -91,14 +92,26 @@ def read_mono(path: Path, speed: float = 1.0) -> np.ndarray:
 
 
 def build_corpus(sources: Iterable[Source], folder: Path) -> Corpus:
-    """Decode ``sources`` into ``folder`` and open the result; a folder that is complete is only opened."""
+    """Decode ``sources`` into ``folder`` and open the result; a folder that is complete is only opened.
+
+    Raises:
+        InputError: The folder holds other clips.
+    """
+    sources = list(sources)
     if not (folder / "clips.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         clips = _write_audio(sources, folder / "audio.int16")
         partial = folder / "clips.json.partial"
         partial.write_text(json.dumps([asdict(clip) for clip in clips]))
         partial.replace(folder / "clips.json")
-    return open_corpus(folder)
+    corpus = open_corpus(folder)
+    wanted = [(source.corpus, source.name) for source in sources]
+    if [(clip.corpus, clip.name) for clip in corpus.clips] != wanted:
+        raise InputError(
+            f"{folder} holds {len(corpus.clips)} clips that are not the {len(wanted)} of this recipe. Give another "
+            "--work."
+        )
+    return corpus
 
 
 def open_corpus(folder: Path) -> Corpus:

@@ -185,8 +185,8 @@ def _in_full_windows(positions: np.ndarray, n_positions: int) -> np.ndarray:
 class CropSettings:
     """What a batch is made of. ``seconds_per_batch`` is the same for every crop length."""
 
-    crop_seconds: tuple[float, ...] = (1.5, 2.0, 4.0, 8.0, 15.0)
-    length_weights: tuple[float, ...] = (0.25, 0.25, 0.25, 0.2, 0.05)
+    crop_seconds: tuple[float, ...] = (2.0, 4.0, 8.0, 15.0)
+    length_weights: tuple[float, ...] = (0.3, 0.25, 0.3, 0.15)
     seconds_per_batch: float = 32.0
     noise_probability: float = 0.6
     babble_probability: float = 0.15

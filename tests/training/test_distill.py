@@ -257,3 +257,5 @@ def test_a_recording_played_faster_is_higher_shorter_and_counted_once(tmp_path):
     assert (made.clips[1].name, len(faster), peak) == ("tone@1.25", 12_800, 1250)
     assert made.recordings == [made.clips[0]] and made.hours() == pytest.approx(1 / 3600)
     assert made.fingerprint == corpora.build_corpus(sources[:1], tmp_path / "one").fingerprint
+    with pytest.raises(InputError, match="2 clips that are not the 1 of this recipe"):
+        corpora.build_corpus(sources[:1], tmp_path / "corpus")

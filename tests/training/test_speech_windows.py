@@ -44,7 +44,7 @@ def test_the_number_decides_crop_mask_and_negatives(corpus):
     held = CropReader(corpus, joined(corpus.clips), CropPlan(24, MaskRule(), 0, EVAL)).batch([5, 6])
     assert not torch.equal(held.values, batch.values)
     torch.testing.assert_close(batch.values.mean(dim=1), torch.zeros(2), atol=1e-4, rtol=0)
-    torch.testing.assert_close(batch.values.var(dim=1, unbiased=False), torch.ones(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(batch.values.var(dim=1, unbiased=False), torch.ones(2), atol=5e-3, rtol=0)
 
 
 def test_a_crop_is_of_one_voice_and_corpora_count_as_told(corpus):
