@@ -60,8 +60,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sites", default="auto", metavar="WHICH",
         help="channels; places, where those at one place are one site, as the triplets of a Neuromag helmet; auto, "
-        "which is places where sensors share them; or a .tsv or .csv with the columns name and x, y, z, region, site "
-        "(default: auto)",
+        "which is places where MEG sensors share them in every recording; or a .tsv or .csv with the columns name and "
+        "x, y, z, region, site (default: auto)",
     )  # fmt: skip
     _add_reading(parser)
     parser.add_argument(

@@ -128,9 +128,10 @@ def _sites(path: Path, told: _Told, n: int) -> Sensors:
     if len(set(names)) != n:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise DataError(f"{path.with_suffix('.json')} names two rows {', '.join(twice)}; give each its own name.")
-    kinds, positions = told.kinds or ("other",) * n, _positions(path, told, n)
-    require_metres(positions, kinds, str(path.with_suffix(".json")))
-    return Sensors(names, kinds, positions, np.full((n, 3), np.nan))
+    kinds = told.kinds or ("other",) * n
+    sensors = Sensors(names, kinds, _positions(path, told, n), np.full((n, 3), np.nan))
+    require_metres(sensors, str(path.with_suffix(".json")))
+    return sensors
 
 
 def _positions(path: Path, told: _Told, n: int) -> np.ndarray:

@@ -80,9 +80,9 @@ class SiteTable:
             members.setdefault(row.site, []).append(index)
         firsts = sensors.take([indices[0] for indices in members.values()])
         places = np.array([_mean_place(rows, sensors, indices) for indices in members.values()])
-        require_metres(places, firsts.kinds, f"{self.path}, {recording}")
         regions = tuple(_region(rows, indices) for indices in members.values())
         sites = Sensors(tuple(members), firsts.kinds, places, firsts.orientations, firsts.system)
+        require_metres(sites, f"{self.path}, {recording}")
         return Grouping(sites, regions, tuple(map(tuple, members.values())))
 
     def unused(self, recordings: Sequence[Sensors]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ SIMULATED = (
 
 _SUMMARY = (
     "A Wav2Vec2_2D encoder: wav2vec 2.0 on time-frequency grids of recording sites, trained without labels to tell the "
-    "quantised code of a masked patch from those of other patches of the same grid. It learned a vector for each site."
+    "quantised code of a masked patch from those of other hidden patches. It learned a vector for each site."
 )
 
 _SNIPPET = """

@@ -15,7 +15,7 @@ from core.sites.preprocessor import from_preprocessor
 from core.training.precision import make_accelerator
 from core.training.pretraining import Evaluation, Place, Watch, loop_settings
 from core.training.schedule import make_optimiser
-from core.training.site_pretraining import SPATIAL, make_model, plan_sites, pretrain_sites
+from core.training.site_pretraining import SPATIAL, make_model, mask_rule, plan_sites, pretrain_sites
 from core.training.site_watch import site_embeddings
 from core.training.state import read_state
 from core.training.workers import Workers
@@ -76,6 +76,20 @@ def test_two_groups_of_sites_with_different_generators_end_up_as_two_blocks(tmp_
     control = run(replace(LEARNING, use_spatial_embedding=False), tmp_path / "control", two_group_data())
     scores = [one.progress.history[-1]["contrastive_accuracy"] for one in (outcome, control)]
     assert scores[0] > scores[1]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_only_who_is_told_its_sites_can_answer_differently_for_hidden_ones(told):
+    """The control can but guess: what is hidden at one moment gets one answer."""
+    settings = replace(LEARNING, use_spatial_embedding=told)
+    model = make_model(settings, 8).eval()
+    rule = mask_rule(settings, model.config)
+    mask, negatives = rule.draw([0], rule.grid.n_tokens)
+    values = torch.randn((1, 1, settings.grid_height, settings.grid_width), generator=torch.Generator().manual_seed(0))
+    where = {"recording_site_ids": torch.tensor([[3, 1, 7, 5]])} if told else {}
+    answers = model(values, mask, negatives, **where).projected_states[mask].view(2, rule.grid.columns, -1)
+    assert torch.equal(answers[0], answers[1]) is not told
+    assert not torch.equal(answers[:, 0], answers[:, 1])  # moments differ
 
 
 def test_white_noise_stays_at_chance(tmp_path):
