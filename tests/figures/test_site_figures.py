@@ -124,3 +124,10 @@ def test_tokens_and_input_share_time_and_frequencies():
     assert row_ticks(rows, 8)[0].tolist() == [0.5, 2.5, 4.5, 6.5]
     assert band_starts(np.tile(rows, 2)).tolist() == [0, 4]
     json.dumps(comparison_figure(replace(found, map=np.zeros((4, 3)))), allow_nan=False)
+
+
+def test_where_a_token_row_is_a_site_the_compared_one_is_named():
+    same, times = np.full(4, 20.5), np.arange(3.0)
+    found = CompareFindings("m", ("a", "b"), "a", 0.1, (0.1,), 0.0, 0.5, np.ones((4, 3)), np.zeros((8, 6)), same, times)
+    drawn = comparison_figure(found)["layout"]["yaxis"]
+    assert (drawn["tickvals"], drawn["ticktext"], drawn["title"]["text"]) == ([0.0], ["a"], "sites")

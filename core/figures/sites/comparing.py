@@ -11,7 +11,8 @@ from core.figures.sites.findings import Comparison
 FREQUENCY_TICKS = 5
 CAPTION = (
     "Above, by how much each token of the last states differs when the input is said to come from the one site or the "
-    "other: mean absolute difference over dimensions. Below, the input itself, standardised log power. Nothing is "
+    "other: mean absolute difference over dimensions. The first site is the one compared, at the bottom; others stand "
+    "beside it as in training. Below, the input itself, standardised log power. Nothing is "
     "masked and nothing is dropped: the same site twice differs by exactly 0."
 )
 
@@ -69,6 +70,16 @@ def row_ticks(frequencies: np.ndarray, rows: int) -> tuple[np.ndarray, list[str]
     return (shown + 0.5) * per_token - 0.5, [f"{first[row]:.3g}" for row in shown]
 
 
+def named_rows(found: Comparison, rows: int) -> tuple[np.ndarray, list[str], str]:
+    """Where the rows of a picture are named, how, and what the names are.
+
+    Frequencies; where a token row is a whole site, the name of the one compared, which is the first.
+    """
+    if len(found.frequencies) > 1 and np.ptp(found.frequencies) == 0:
+        return np.array([(rows / len(found.frequencies) - 1) / 2]), [plain(found.source)], "sites"
+    return *row_ticks(found.frequencies, rows), "Hz"
+
+
 def _told(found: Comparison) -> str:
     return (
         f"signal of {plain(found.source)}; mean |difference| {number(found.mean_difference)}<br>"
@@ -85,8 +96,8 @@ def _cells(values: np.ndarray, times: np.ndarray) -> dict[str, Any]:
 
 
 def _row_axis(found: Comparison, rows: int) -> dict[str, Any]:
-    places, texts = row_ticks(found.frequencies, rows)
-    return {"tickvals": places.tolist(), "ticktext": texts, "title": {"text": "Hz"}, "showgrid": False}
+    places, texts, what = named_rows(found, rows)
+    return {"tickvals": places.tolist(), "ticktext": texts, "title": {"text": what}, "showgrid": False}
 
 
 def _bands(found: Comparison, letter: str, rows: int) -> list[dict[str, Any]]:

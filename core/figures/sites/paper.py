@@ -9,7 +9,7 @@ import numpy as np
 
 from core.figures.names import file_label
 from core.figures.sheets.sheet import COLOURS, DOUBLE, FAINT, MARKERS, MM, add_legend, new_figure, short, write_sheets
-from core.figures.sites.comparing import band_starts, row_ticks
+from core.figures.sites.comparing import band_starts, named_rows
 from core.figures.sites.distance import binned_medians, pair_distances
 from core.figures.sites.embedding import classes_of, colourings
 from core.figures.sites.findings import Comparison, SiteFindings, agreement_text, upper_pairs
@@ -201,7 +201,6 @@ def comparison_sheet(found: Comparison) -> "Figure":
     for axes, image, name in zip(panels, (changed, given), ("Change, by token", "Input, standardised"), strict=True):
         axes.set_title(name, loc="left")
         figure.colorbar(image, ax=axes, shrink=0.85, aspect=24, pad=0.02).outline.set_visible(False)
-    panels[0].set_ylabel("Frequency (Hz)")
     return figure
 
 
@@ -210,8 +209,9 @@ def _picture(axes: "Axes", found: Comparison, values: np.ndarray, look: tuple[st
     step = float(found.times[1] - found.times[0]) if len(found.times) > 1 else 1.0
     ends = (found.times[0] - step / 2, found.times[-1] + step / 2, -0.5, len(values) - 0.5)
     image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, origin="lower", aspect="auto", extent=ends)
-    places, texts = row_ticks(found.frequencies, len(values))
+    places, texts, what = named_rows(found, len(values))
     axes.set_yticks(places, texts)
+    axes.set_ylabel({"Hz": "Frequency (Hz)", "sites": "Sites"}[what])
     for row in band_starts(found.frequencies)[1:]:
         axes.axhline(row * len(values) / len(found.frequencies) - 0.5, color="white", linewidth=0.6)
     axes.set_xlabel("Time (s)")
