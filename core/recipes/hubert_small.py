@@ -23,6 +23,7 @@ from transformers import HubertConfig, HubertModel
 from core.recipes import speech_recipe
 from core.recipes.hubert_small_card import CARD
 from core.training import distill, loop, runs
+from core.training.corpus import as_recorded
 from core.training.masked_units import UnitMask, UnitPredictor, unit_step, unit_validation
 from core.training.units import FrameFeatures, UnitSettings, build_units, encoder_states, fingerprint, mfcc
 
@@ -82,8 +83,7 @@ def train(
 ) -> Trained:
     """Find units and train on them; go on where the folder holds a state."""
     iteration, corpus, folder = recipe.iterations[number], material.corpus, place.work / f"iteration{number + 1}"
-    recorded = [clip for clip in material.train if clip.speed == 1.0]
-    units = build_units(corpus, recorded, features, iteration.units, folder / "units.npz")
+    units = build_units(corpus, as_recorded(material.train), features, iteration.units, folder / "units.npz")
     sampler = distill.CropSampler(corpus, material.train, units, recipe.crops, recipe.corpus_weights)
     seeds = replace(recipe.crops, seed=recipe.crops.seed + 1), replace(recipe.mask, seed=recipe.mask.seed + 1)
     held = distill.CropSampler(corpus, material.held, units, seeds[0], recipe.corpus_weights)

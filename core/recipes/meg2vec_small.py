@@ -28,7 +28,7 @@ class Recipe:
     Attributes:
         preset: Of ``pretrain``.
         overrides: Settings that are not the preset's, ``key=value``.
-        train_heads: Subjects to train on; the last is held out for the validation loss.
+        train_heads: Subjects to train on; one of them, by lot, is held out for the validation loss.
         probe_heads: Other subjects, whose labels are read from the layers.
         train_seconds: Of each recording.
         probe_seconds: Of each recording.

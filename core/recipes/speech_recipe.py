@@ -112,7 +112,7 @@ class Material:
     @property
     def held(self) -> tuple[corpora.Clip, ...]:
         """Clips of the held-out voices, at their own speed only."""
-        return tuple(clip for clip in corpora.split_groups(self.corpus, self.held_out)[1] if clip.speed == 1.0)
+        return corpora.as_recorded(corpora.split_groups(self.corpus, self.held_out)[1])
 
     def data(self) -> dict[str, Any]:
         """What the corpus is, for training.json."""

@@ -75,7 +75,7 @@ class Corpus:
     @property
     def recordings(self) -> list[Clip]:
         """The clips at their own speed."""
-        return [clip for clip in self.clips if clip.speed == 1.0]
+        return list(as_recorded(self.clips))
 
     def hours(self) -> float:
         """Length of all recordings, each once, in hours."""
@@ -139,6 +139,11 @@ def split_groups(corpus: Corpus, held_out: frozenset[tuple[str, str]]) -> tuple[
     train = tuple(clip for clip in corpus.clips if (clip.corpus, clip.group) not in held_out)
     held = tuple(clip for clip in corpus.clips if (clip.corpus, clip.group) in held_out)
     return train, held
+
+
+def as_recorded(clips: Iterable[Clip]) -> tuple[Clip, ...]:
+    """Those at their own speed."""
+    return tuple(clip for clip in clips if clip.speed == 1.0)
 
 
 def joined(clips: Iterable[Clip]) -> tuple[Clip, ...]:

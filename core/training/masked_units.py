@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import HubertModel
 
-from core.models.masking import compute_mask_indices, mask_noise, mask_noise_columns
+from core.models.masking import MaskRule, mask_noise
 from core.training.distill import Batch, CropSampler
 from core.training.loop import Step
 
@@ -37,8 +37,8 @@ class UnitMask:
     def of(self, update: int, shape: tuple[int, int]) -> Tensor:
         """(batch, frames) bool of one update, which decides it alone."""
         seeds = np.random.default_rng([self.seed, update]).integers(2**63, size=shape[0])
-        noise = mask_noise([int(seed) for seed in seeds], mask_noise_columns(shape[1], self.length))
-        return compute_mask_indices(shape, self.prob, self.length, noise=noise)
+        rule = MaskRule(self.prob, self.length)
+        return rule.mask(mask_noise([int(seed) for seed in seeds], rule.noise_columns(shape[1])), shape[1])
 
 
 class UnitPredictor(nn.Module):
